@@ -1,1 +1,29 @@
-//! The `converge` room.
+//! Converge: which operations conflict, and what a key should hold when they do.
+//!
+//! Owns the window of unstable operations and the keys in conflict. Depends on the ground only: operations
+//! come in as values, repairs go out as commands in RESP. The rules are those of the protocol page
+//! (`docs/conflicts.md` for users).
+//!
+//! Invariants: the same set of operations gives the same value at every site, in whatever order they came; a
+//! key whose operations are ordered by causality costs one look-up and nothing else; a key that waits for
+//! another site is counted.
+
+pub mod content;
+pub mod difference;
+mod engine;
+pub mod evaluate;
+mod key;
+mod operation;
+pub mod render;
+pub mod replay;
+mod settled;
+mod window;
+
+pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, Verdict};
+pub use key::{KeyState, Repair, TxnId};
+pub use operation::Operation;
+pub use settled::Settled;
+pub use window::{Touch, Window};
+
+#[cfg(test)]
+mod model_tests;

@@ -1,0 +1,343 @@
+//! What is known of a key's content: all of it, some elements, or nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::command::effect::{Effect, SetExpiry};
+
+/// The type of a key's content, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Whatever lay before the window.
+    Unknown,
+    /// There is no such key.
+    Absent,
+    /// A string; its value is the element with the empty name.
+    Text,
+    /// A set; elements are its members.
+    Set,
+    /// A hash; elements are its fields.
+    Hash,
+    /// A sorted set; elements are its members.
+    Sorted,
+    /// Something whose elements this room does not follow.
+    Other,
+}
+
+/// What is known of one element.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// It is not there.
+    Absent,
+    /// It is there; sets have no more to say.
+    Member,
+    /// It holds these bytes.
+    Bytes(Bytes),
+    /// The unknown number of the base, plus this.
+    Plus(i64),
+    /// It has this score.
+    Score(f64),
+    /// The unknown score of the base, plus this.
+    ScorePlus(f64),
+}
+
+/// The key's expiry time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Whatever the base had.
+    Unknown,
+    /// The key does not expire.
+    Never,
+    /// Unix milliseconds.
+    At(u64),
+}
+
+impl Expiry {
+    /// The register's order: the longest wins, never is longest.
+    fn rank(self) -> u64 {
+        match self {
+            Expiry::Unknown => 0,
+            Expiry::At(ms) => ms,
+            Expiry::Never => u64::MAX,
+        }
+    }
+
+    /// The longer of two.
+    pub fn longest(self, other: Expiry) -> Expiry {
+        if other.rank() > self.rank() { other } else { self }
+    }
+}
+
+/// A key's content as far as it is known: elements not listed are unknown while `rest_unknown` holds,
+/// absent otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// The type.
+    pub kind: Kind,
+    /// Elements that are known.
+    pub elements: BTreeMap<Bytes, Value>,
+    /// Whether elements not listed may exist.
+    pub rest_unknown: bool,
+    /// The expiry register.
+    pub expiry: Expiry,
+}
+
+/// The element under which a string keeps its value.
+pub const TEXT: Bytes = Bytes::new();
+
+impl Content {
+    /// Nothing is known.
+    pub fn unknown() -> Content {
+        Content {
+            kind: Kind::Unknown,
+            elements: BTreeMap::new(),
+            rest_unknown: true,
+            expiry: Expiry::Unknown,
+        }
+    }
+
+    /// The key does not exist.
+    pub fn absent() -> Content {
+        Content::empty(Kind::Absent)
+    }
+
+    /// A key of this type without elements, wholly known.
+    pub fn empty(kind: Kind) -> Content {
+        Content {
+            kind,
+            elements: BTreeMap::new(),
+            rest_unknown: false,
+            expiry: Expiry::Never,
+        }
+    }
+
+    /// A string of this value, wholly known.
+    pub fn text(value: Bytes) -> Content {
+        let mut content = Content::empty(Kind::Text);
+        content.elements.insert(TEXT, Value::Bytes(value));
+        content
+    }
+
+    /// What is known of one element.
+    pub fn get(&self, element: &Bytes) -> Value {
+        match self.elements.get(element) {
+            Some(value) => value.clone(),
+            None if !self.rest_unknown => Value::Absent,
+            None if self.kind == Kind::Sorted => Value::ScorePlus(0.0),
+            None => Value::Plus(0),
+        }
+    }
+
+    /// Whether nothing is left, which a database shows as no key.
+    pub fn is_empty(&self) -> bool {
+        !self.rest_unknown && self.elements.values().all(|value| *value == Value::Absent)
+    }
+
+    /// Drops what says nothing, so that equal knowledge compares equal.
+    pub fn normal(&self) -> Content {
+        let says_nothing = |value: &Value| match value {
+            Value::Absent => !self.rest_unknown,
+            Value::Plus(0) => self.rest_unknown,
+            Value::ScorePlus(plus) => self.rest_unknown && *plus == 0.0,
+            _ => false,
+        };
+        let mut content = self.clone();
+        content.elements.retain(|_, value| !says_nothing(value));
+        if content.is_empty() && content.kind != Kind::Other {
+            Content::absent()
+        } else {
+            content
+        }
+    }
+
+    /// The content after a command that took effect.
+    pub fn after(mut self, effect: &Effect) -> Content {
+        match effect {
+            Effect::Del => return Content::absent(),
+            Effect::Set { value, expiry } => {
+                let kept = if self.kind == Kind::Absent {
+                    Expiry::Never
+                } else {
+                    self.expiry
+                };
+                let mut content = Content::text(value.clone());
+                content.expiry = match expiry {
+                    SetExpiry::Clear => Expiry::Never,
+                    SetExpiry::At(ms) => Expiry::At(*ms),
+                    SetExpiry::Keep => kept,
+                };
+                return content;
+            }
+            Effect::Expire { at_unix_ms } => {
+                self.expiry = at_unix_ms.map_or(Expiry::Never, Expiry::At);
+                return self;
+            }
+            Effect::Restore { ttl_unix_ms, .. } => {
+                let mut content = Content::unknown();
+                content.kind = Kind::Other;
+                content.expiry = ttl_unix_ms.map_or(Expiry::Never, Expiry::At);
+                return content;
+            }
+            Effect::Opaque | Effect::Derived => {
+                let expiry = if matches!(effect, Effect::Derived) {
+                    Expiry::Unknown
+                } else {
+                    self.expiry
+                };
+                return Content {
+                    kind: Kind::Other,
+                    expiry,
+                    ..Content::unknown()
+                };
+            }
+            _ => {}
+        }
+        self.prepare(kind_of(effect));
+        self.apply_elements(effect);
+        if self.is_empty() { Content::absent() } else { self }
+    }
+
+    /// Makes room for elements of a type: a command of another type that took effect found no key.
+    fn prepare(&mut self, kind: Kind) {
+        if self.kind == Kind::Unknown {
+            self.kind = kind;
+        } else if self.kind == Kind::Other {
+            *self = Content {
+                kind,
+                expiry: self.expiry,
+                ..Content::unknown()
+            };
+        } else if self.kind != kind {
+            *self = Content::empty(kind);
+        }
+    }
+
+    fn apply_elements(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Count { delta } => self.add(&TEXT, *delta),
+            Effect::HashCount { field, delta } => self.add(field, *delta),
+            Effect::SetAdd(members) => members.iter().for_each(|m| self.put(m, Value::Member)),
+            Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) => {
+                names.iter().for_each(|name| self.put(name, Value::Absent));
+                if self.rest_unknown {
+                    // It may have been the last element, and the key with its expiry time gone for a moment.
+                    self.expiry = Expiry::Unknown;
+                }
+            }
+            Effect::HashSet(pairs) => {
+                pairs
+                    .iter()
+                    .for_each(|(field, value)| self.put(field, Value::Bytes(value.clone())));
+            }
+            Effect::SortedAdd(pairs) => {
+                pairs
+                    .iter()
+                    .for_each(|(score, member)| self.put(member, Value::Score(*score)));
+            }
+            Effect::SortedCount { member, delta } => {
+                if let Some(sum) = add_score(&self.get(member), *delta) {
+                    self.put(member, sum);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn put(&mut self, element: &Bytes, value: Value) {
+        self.elements.insert(element.clone(), value);
+    }
+
+    fn add(&mut self, element: &Bytes, delta: i64) {
+        if let Some(sum) = add(&self.get(element), delta) {
+            self.put(element, sum);
+        }
+    }
+
+    /// The content after a command of ours that may find nothing to do when it is executed.
+    pub fn after_if_possible(self, effect: &Effect) -> Content {
+        match effect {
+            Effect::Del | Effect::Set { .. } | Effect::Restore { .. } => return self.after(effect),
+            Effect::Opaque | Effect::Derived => return self.after(effect),
+            Effect::Expire { .. } if self.kind == Kind::Absent => return self,
+            Effect::Expire { .. } => return self.after(effect),
+            _ => {}
+        }
+        let kind = kind_of(effect);
+        let fits = matches!(self.kind, Kind::Unknown | Kind::Absent | Kind::Other) || self.kind == kind;
+        let removes = matches!(
+            effect,
+            Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+        );
+        if !fits || (removes && self.kind == Kind::Absent) {
+            return self;
+        }
+        match effect {
+            Effect::Count { delta } if add(&self.get(&TEXT), *delta).is_none() => self,
+            Effect::HashCount { field, delta } if add(&self.get(field), *delta).is_none() => self,
+            _ => self.after(effect),
+        }
+    }
+
+    /// What is known once a command turned out to have had no effect.
+    pub fn after_no_effect(mut self, effect: &Effect) -> Content {
+        let fits = self.kind == Kind::Unknown || self.kind == kind_of(effect);
+        match effect {
+            // An expiry time is refused only where there is no key, PERSIST also where there is no time.
+            Effect::Del | Effect::Expire { at_unix_ms: Some(_) } => return Content::absent(),
+            Effect::Expire { at_unix_ms: None } => self.expiry = Expiry::Never,
+            Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) if fits => {
+                names.iter().for_each(|name| self.put(name, Value::Absent));
+            }
+            Effect::SetAdd(members) if self.kind == Kind::Set => {
+                members.iter().for_each(|m| self.put(m, Value::Member));
+            }
+            _ => return self,
+        }
+        if self.is_empty() { Content::absent() } else { self }
+    }
+}
+
+/// The type that an effect makes or needs; `Unknown` for those that fit every type.
+pub fn kind_of(effect: &Effect) -> Kind {
+    match effect {
+        Effect::Set { .. } | Effect::Count { .. } => Kind::Text,
+        Effect::SetAdd(_) | Effect::SetRemove(_) => Kind::Set,
+        Effect::HashSet(_) | Effect::HashRemove(_) | Effect::HashCount { .. } => Kind::Hash,
+        Effect::SortedAdd(_) | Effect::SortedRemove(_) | Effect::SortedCount { .. } => Kind::Sorted,
+        Effect::Restore { .. } | Effect::Opaque | Effect::Derived => Kind::Other,
+        Effect::Del | Effect::Expire { .. } => Kind::Unknown,
+    }
+}
+
+/// Adds to a counter; `None` where the database would refuse (not an integer, or overflow).
+pub fn add(value: &Value, delta: i64) -> Option<Value> {
+    match value {
+        Value::Absent => Some(Value::Bytes(Bytes::from(delta.to_string()))),
+        Value::Plus(sum) => sum.checked_add(delta).map(Value::Plus),
+        Value::Bytes(text) => {
+            let sum = integer(text)?.checked_add(delta)?;
+            Some(Value::Bytes(Bytes::from(sum.to_string())))
+        }
+        Value::Member | Value::Score(_) | Value::ScorePlus(_) => None,
+    }
+}
+
+/// Adds to a score; `None` where the database would refuse (the sum is not a number).
+pub fn add_score(value: &Value, delta: f64) -> Option<Value> {
+    let (sum, make): (f64, fn(f64) -> Value) = match value {
+        Value::Absent => (delta, Value::Score),
+        Value::Score(score) => (score + delta, Value::Score),
+        Value::ScorePlus(plus) => (plus + delta, Value::ScorePlus),
+        Value::Plus(0) => (delta, Value::ScorePlus),
+        _ => return None,
+    };
+    (!sum.is_nan()).then(|| make(sum))
+}
+
+/// The integer that a counter command would read: the canonical decimal form only (Redis
+/// `string2ll`).
+pub fn integer(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
+}

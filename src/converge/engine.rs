@@ -1,0 +1,340 @@
+//! The window and the keys in conflict, together.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::key::{KeyState, Repair, TxnId};
+use super::operation::Operation;
+use super::window::{Touch, Window};
+use crate::causality::{Dot, SiteIx, Vector};
+use crate::command::EffectClass;
+
+/// One key's share of an operation, as it is found in the history.
+#[derive(Debug, Clone)]
+pub struct KeyOperation {
+    /// Database number.
+    pub db: u32,
+    /// The key.
+    pub key: Bytes,
+    /// The operation.
+    pub operation: Operation,
+}
+
+/// What the engine has to look up when a key turns out to be in conflict.
+pub trait History {
+    /// An operation's shares on keys with this fingerprint.
+    fn operations(&mut self, dot: Dot, fingerprint: u64) -> Vec<KeyOperation>;
+    /// The transaction in which a remote operation is on its way to the database, if its echo has not come.
+    fn in_flight(&mut self, dot: Dot, fingerprint: u64) -> Option<TxnId>;
+}
+
+/// An operation on one of its keys, before anything is looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// Fingerprint of (db, key).
+    pub fingerprint: u64,
+    /// Its identity.
+    pub dot: Dot,
+    /// What kind of effect it has.
+    pub class: EffectClass,
+    /// Its causal past.
+    pub past: &'a Vector,
+}
+
+/// The repair of one key, to be submitted in the transaction that was named.
+#[derive(Debug)]
+pub struct KeyRepair {
+    /// Fingerprint of (db, key).
+    pub fingerprint: u64,
+    /// Database number.
+    pub db: u32,
+    /// The key.
+    pub key: Bytes,
+    /// What to submit.
+    pub repair: Repair,
+}
+
+/// What becomes of a remote operation on one of its keys.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Nothing conflicts: it is applied as the bytes that arrived.
+    Verbatim,
+    /// The key is in conflict: these commands take its place (none, when nothing is to be done).
+    Repairs(Vec<KeyRepair>),
+}
+
+/// Counters since the start.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counters {
+    /// Keys that came into conflict.
+    pub conflicts: u64,
+    /// Repairs submitted after a race with a local write.
+    pub repairs: u64,
+    /// Values shipped for others.
+    pub states: u64,
+}
+
+/// The window and the keys in conflict.
+#[derive(Debug)]
+pub struct Converge {
+    me: SiteIx,
+    window: Window,
+    conflicts: BTreeMap<u64, Vec<KeyState>>,
+    counters: Counters,
+}
+
+impl Converge {
+    /// An empty window at site `me`.
+    pub fn new(me: SiteIx) -> Converge {
+        Converge {
+            me,
+            window: Window::default(),
+            conflicts: BTreeMap::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Unstable operations in the window, one per key that they touch.
+    pub fn unstable(&self) -> usize {
+        self.window.len()
+            + self
+                .conflicts
+                .values()
+                .flatten()
+                .map(|key| key.operations().len())
+                .sum::<usize>()
+    }
+
+    /// Keys in conflict.
+    pub fn keys_in_conflict(&self) -> usize {
+        self.conflicts.values().map(Vec::len).sum()
+    }
+
+    /// Keys that wait for another site to ship their value.
+    pub fn keys_waiting(&self) -> usize {
+        self.conflicts
+            .values()
+            .flatten()
+            .filter(|key| key.is_waiting())
+            .count()
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The keys in conflict.
+    pub fn keys(&self) -> impl Iterator<Item = &KeyState> {
+        self.conflicts.values().flatten()
+    }
+
+    /// A local operation was read from the stream. Repairs, if it raced with something of ours, go into
+    /// transaction `txn`.
+    #[inline]
+    pub fn local(&mut self, arrival: Arrival<'_>, history: &mut impl History, txn: TxnId) -> Vec<KeyRepair> {
+        match self
+            .window
+            .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
+        {
+            Touch::Fast => Vec::new(),
+            touch => self.local_in_conflict(arrival, touch, history, txn),
+        }
+    }
+
+    #[cold]
+    fn local_in_conflict(
+        &mut self,
+        arrival: Arrival<'_>,
+        touch: Touch,
+        history: &mut impl History,
+        txn: TxnId,
+    ) -> Vec<KeyRepair> {
+        if touch == Touch::Conflict {
+            self.materialise(arrival.fingerprint, history);
+        }
+        let mut repairs = Vec::new();
+        for share in history.operations(arrival.dot, arrival.fingerprint) {
+            let me = self.me;
+            let key = self.key_mut(arrival.fingerprint, share.db, &share.key);
+            key.executed(share.operation);
+            // Also with nothing in flight: an expiry time that had lost its key may have found a new one.
+            let repair = key.reconcile(me, txn);
+            self.counters.repairs += u64::from(!repair.is_empty());
+            repairs.extend(self.named(arrival.fingerprint, share.db, share.key, repair));
+        }
+        repairs
+    }
+
+    /// A remote operation is to be submitted in transaction `txn`, as it came or as the commands given back.
+    #[inline]
+    pub fn remote(&mut self, arrival: Arrival<'_>, history: &mut impl History, txn: TxnId) -> Verdict {
+        match self
+            .window
+            .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
+        {
+            Touch::Fast => Verdict::Verbatim,
+            touch => self.remote_in_conflict(arrival, touch, history, txn),
+        }
+    }
+
+    #[cold]
+    fn remote_in_conflict(
+        &mut self,
+        arrival: Arrival<'_>,
+        touch: Touch,
+        history: &mut impl History,
+        txn: TxnId,
+    ) -> Verdict {
+        if touch == Touch::Conflict {
+            self.materialise(arrival.fingerprint, history);
+        }
+        let mut repairs = Vec::new();
+        for share in history.operations(arrival.dot, arrival.fingerprint) {
+            let me = self.me;
+            let key = self.key_mut(arrival.fingerprint, share.db, &share.key);
+            key.delivered(share.operation);
+            let repair = key.reconcile(me, txn);
+            repairs.extend(self.named(arrival.fingerprint, share.db, share.key, repair));
+        }
+        Verdict::Repairs(repairs)
+    }
+
+    fn named(&mut self, fingerprint: u64, db: u32, key: Bytes, repair: Repair) -> Option<KeyRepair> {
+        self.counters.states += u64::from(repair.ship_state);
+        (!repair.is_empty()).then_some(KeyRepair {
+            fingerprint,
+            db,
+            key,
+            repair,
+        })
+    }
+
+    /// Puts a key in conflict, with everything unstable on it.
+    pub fn materialise(&mut self, fingerprint: u64, history: &mut impl History) {
+        self.counters.conflicts += 1;
+        self.conflicts.entry(fingerprint).or_default();
+        for dot in self.window.take(fingerprint) {
+            let in_flight = history.in_flight(dot, fingerprint);
+            for share in history.operations(dot, fingerprint) {
+                let key = self.key_mut(fingerprint, share.db, &share.key);
+                match in_flight {
+                    Some(txn) => key.submitted(share.operation, txn),
+                    None => key.executed(share.operation),
+                }
+            }
+        }
+    }
+
+    fn key_mut(&mut self, fingerprint: u64, db: u32, key: &Bytes) -> &mut KeyState {
+        let keys = self.conflicts.entry(fingerprint).or_default();
+        let at = keys
+            .iter()
+            .position(|state| state.db() == db && state.key() == key)
+            .unwrap_or(keys.len());
+        if at == keys.len() {
+            keys.push(KeyState::new(db, key.clone()));
+        }
+        &mut keys[at]
+    }
+
+    /// A transaction came back with, for each of this key's commands in it, whether it took effect; what is
+    /// still missing goes into transaction `next`.
+    pub fn echoed(
+        &mut self,
+        (fingerprint, db, key): (u64, u32, &Bytes),
+        txn: TxnId,
+        effective: &[bool],
+        next: TxnId,
+    ) -> Option<KeyRepair> {
+        self.known(fingerprint, db, key)?.echoed(txn, effective);
+        self.reconcile(fingerprint, db, key, next)
+    }
+
+    /// The value read for a key in a transaction of ours has become this operation.
+    pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation, next: TxnId) -> Option<KeyRepair> {
+        self.known(fingerprint, share.db, &share.key)?
+            .shipped(share.operation);
+        self.reconcile(fingerprint, share.db, &share.key, next)
+    }
+
+    /// The value could not be read; try again.
+    pub fn ship_failed(
+        &mut self,
+        (fingerprint, db, key): (u64, u32, &Bytes),
+        next: TxnId,
+    ) -> Option<KeyRepair> {
+        self.known(fingerprint, db, key)?.snapshot_failed();
+        self.reconcile(fingerprint, db, key, next)
+    }
+
+    /// A transaction was not executed at all: what it carried for this key is submitted anew.
+    pub fn refused(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId) {
+        if let Some(state) = self.known(fingerprint, db, key) {
+            state.refused(txn);
+        }
+    }
+
+    /// Compares ideal and actual of one key now.
+    pub fn reconcile(&mut self, fingerprint: u64, db: u32, key: &Bytes, next: TxnId) -> Option<KeyRepair> {
+        let me = self.me;
+        let repair = self.known(fingerprint, db, key)?.reconcile(me, next);
+        self.counters.repairs += u64::from(!repair.is_empty());
+        self.named(fingerprint, db, key.clone(), repair)
+    }
+
+    /// Forgets what the database holds under the keys in conflict, and gives them.
+    pub fn lose_actual(&mut self) -> Vec<(u64, u32, Bytes)> {
+        let mut keys = Vec::new();
+        for (&fingerprint, states) in &mut self.conflicts {
+            for state in states {
+                state.lose_actual();
+                keys.push((fingerprint, state.db(), state.key().clone()));
+            }
+        }
+        keys
+    }
+
+    fn known(&mut self, fingerprint: u64, db: u32, key: &Bytes) -> Option<&mut KeyState> {
+        let keys = self.conflicts.get_mut(&fingerprint)?;
+        keys.iter_mut()
+            .find(|state| state.db() == db && state.key() == key)
+    }
+
+    /// Lets go of what is stable and settled. Keys whose wait may have ended by it are reconciled into `next`.
+    pub fn prune(&mut self, stable: &Vector, next: TxnId) -> Vec<KeyRepair> {
+        self.window.trim(stable);
+        let me = self.me;
+        let window = &mut self.window;
+        let mut repairs = Vec::new();
+        self.conflicts.retain(|&fingerprint, keys| {
+            keys.retain_mut(|key| {
+                let repair = key.retry_waiting(me, next);
+                if !repair.is_empty() {
+                    repairs.push(KeyRepair {
+                        fingerprint,
+                        db: key.db(),
+                        key: key.key().clone(),
+                        repair,
+                    });
+                }
+                !key.prune(stable)
+            });
+            if keys.is_empty() {
+                window.release(fingerprint);
+            }
+            !keys.is_empty()
+        });
+        repairs
+    }
+
+    /// The fingerprints of all keys, in conflict or not, on which the window holds something that this past
+    /// does not include.
+    pub fn keys_concurrent_with(&self, past: &Vector) -> Vec<u64> {
+        let mut keys = self.window.keys_concurrent_with(past);
+        keys.extend(self.conflicts.keys());
+        keys.sort_unstable();
+        keys
+    }
+}

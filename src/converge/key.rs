@@ -1,0 +1,484 @@
+//! One key in conflict: what it should hold, what it holds, and what is on its way.
+//!
+//! Level-triggered: after every event that touches the key, [`KeyState::reconcile`] compares ideal and actual
+//! and gives the difference. A write that raced with ours is found at the echo and repaired; a repair that
+//! raced is repaired again.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::content::Content;
+use super::difference::{OutOfReach, difference};
+use super::evaluate::evaluate;
+use super::operation::Operation;
+use super::render::render;
+use super::replay::{Root, any_concurrent, arbiter, canonical};
+use crate::causality::{Dot, SiteIx, Vector};
+use crate::command::effect::Effect;
+
+/// Identifies a marked transaction of this engine.
+pub type TxnId = u64;
+
+/// A key whose operations in the window are, or were, concurrent.
+#[derive(Debug)]
+pub struct KeyState {
+    db: u32,
+    key: Bytes,
+    operations: Vec<Operation>,
+    base: Content,
+    actual: Actual,
+    in_flight: VecDeque<Flight>,
+    snapshot: bool,
+    waiting: bool,
+}
+
+/// What the database holds at the stream position read so far.
+#[derive(Debug, Clone)]
+struct Actual {
+    content: Content,
+    /// The root and the operations executed since, verbatim; `None` after a repair that was not one of them.
+    trace: Option<(Root, Vec<Dot>)>,
+}
+
+/// Commands that were submitted and have not been seen in the stream.
+#[derive(Debug, Clone)]
+struct Flight {
+    txn: TxnId,
+    restart: Option<Root>,
+    steps: Vec<Step>,
+}
+
+/// One submitted command.
+#[derive(Debug, Clone)]
+struct Step {
+    effect: Effect,
+    /// The operation, when the command is one of them, verbatim.
+    dot: Option<Dot>,
+}
+
+/// What to submit for a key, in one marked transaction.
+#[derive(Debug, Default, PartialEq)]
+pub struct Repair {
+    /// Commands in RESP.
+    pub commands: Vec<Bytes>,
+    /// The value is to be read behind them and shipped to everybody as an operation of this site.
+    pub ship_state: bool,
+}
+
+impl Repair {
+    /// Whether there is nothing to submit.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && !self.ship_state
+    }
+}
+
+impl KeyState {
+    /// A key about which nothing is known yet.
+    pub fn new(db: u32, key: Bytes) -> KeyState {
+        KeyState {
+            db,
+            key,
+            operations: Vec::new(),
+            base: Content::unknown(),
+            actual: Actual {
+                content: Content::unknown(),
+                trace: Some((Root::Base, Vec::new())),
+            },
+            in_flight: VecDeque::new(),
+            snapshot: false,
+            waiting: false,
+        }
+    }
+
+    /// The database number.
+    pub fn db(&self) -> u32 {
+        self.db
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// The operations that are still needed.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Whether it waits for another site to ship the value.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// Forgets what the database holds: after a restart, what was in flight is not known. Everything the rules
+    /// prescribe absolutely is submitted again; relative commands were counted by their markers.
+    pub fn lose_actual(&mut self) {
+        let executed = evaluate(&Content::unknown(), &self.elementwise_executed());
+        let mut content = Content::unknown();
+        content.kind = executed.kind;
+        content.elements = executed.elements;
+        content.elements.retain(|_, value| {
+            matches!(
+                value,
+                super::content::Value::Plus(_) | super::content::Value::ScorePlus(_)
+            )
+        });
+        self.actual = Actual { content, trace: None };
+        self.in_flight.clear();
+        self.snapshot = false;
+    }
+
+    fn elementwise_executed(&self) -> Vec<Operation> {
+        self.operations
+            .iter()
+            .filter(|op| op.is_elementwise())
+            .cloned()
+            .collect()
+    }
+
+    /// Adds an operation that the database has executed, at this point of the stream.
+    pub fn executed(&mut self, op: Operation) {
+        self.actual.content =
+            std::mem::replace(&mut self.actual.content, Content::unknown()).after(&op.effect);
+        extend(&mut self.actual.trace, &op.effect, op.dot);
+        self.add(op);
+    }
+
+    /// Adds an operation that was submitted verbatim in this transaction and has not come back.
+    pub fn submitted(&mut self, op: Operation, txn: TxnId) {
+        let step = Step {
+            effect: op.effect.clone(),
+            dot: Some(op.dot),
+        };
+        self.in_flight.push_back(Flight {
+            txn,
+            restart: None,
+            steps: vec![step],
+        });
+        self.add(op);
+    }
+
+    /// Adds an operation that has been delivered and not submitted; [`KeyState::reconcile`] follows.
+    pub fn delivered(&mut self, op: Operation) {
+        self.add(op);
+    }
+
+    fn add(&mut self, op: Operation) {
+        self.operations.retain(|older| !op.supersedes(older));
+        self.operations.push(op);
+    }
+
+    /// Whether something of ours is on its way to the key.
+    pub fn is_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// A transaction has come back: for each of this key's commands in it, whether it took effect.
+    pub fn echoed(&mut self, txn: TxnId, effective: &[bool]) {
+        let mut results = effective.iter().copied();
+        while self.in_flight.front().is_some_and(|flight| flight.txn == txn) {
+            let Some(flight) = self.in_flight.pop_front() else {
+                return;
+            };
+            self.fold(&flight, |_| results.next().unwrap_or(true));
+        }
+    }
+
+    /// How many commands of this key the transaction carries.
+    pub fn steps_in(&self, txn: TxnId) -> usize {
+        self.in_flight
+            .iter()
+            .filter(|flight| flight.txn == txn)
+            .map(|flight| flight.steps.len())
+            .sum()
+    }
+
+    /// A transaction was refused as a whole: nothing of it was executed.
+    pub fn refused(&mut self, txn: TxnId) {
+        self.in_flight.retain(|flight| flight.txn != txn);
+        self.snapshot = false;
+    }
+
+    /// The value that was read in a transaction of ours has become this operation.
+    pub fn shipped(&mut self, op: Operation) {
+        extend(&mut self.actual.trace, &op.effect, op.dot);
+        self.snapshot = false;
+        self.add(op);
+    }
+
+    /// The value could not be read after all; the next reconcile tries again.
+    pub fn snapshot_failed(&mut self) {
+        self.snapshot = false;
+    }
+
+    fn fold(&mut self, flight: &Flight, mut effective: impl FnMut(usize) -> bool) {
+        if let Some(root) = flight.restart {
+            self.actual.trace = Some((root, Vec::new()));
+        }
+        for (at, step) in flight.steps.iter().enumerate() {
+            let content = std::mem::replace(&mut self.actual.content, Content::unknown());
+            self.actual.content = if effective(at) {
+                content.after(&step.effect)
+            } else {
+                content.after_no_effect(&step.effect)
+            };
+            match step.dot {
+                Some(dot) => extend(&mut self.actual.trace, &step.effect, dot),
+                None if flight.restart.is_some() && at == 0 => {}
+                None if matches!(step.effect, Effect::Expire { .. }) => {}
+                None => self.actual.trace = None,
+            }
+        }
+    }
+
+    /// What the database will hold once everything in flight has been executed.
+    fn expected(&self) -> Actual {
+        let mut expected = self.actual.clone();
+        for flight in &self.in_flight {
+            if let Some(root) = flight.restart {
+                expected.trace = Some((root, Vec::new()));
+            }
+            for (at, step) in flight.steps.iter().enumerate() {
+                expected.content = expected.content.after_if_possible(&step.effect);
+                match step.dot {
+                    Some(dot) => extend(&mut expected.trace, &step.effect, dot),
+                    None if flight.restart.is_some() && at == 0 => {}
+                    None if matches!(step.effect, Effect::Expire { .. }) => {}
+                    None => expected.trace = None,
+                }
+            }
+        }
+        expected
+    }
+
+    /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`.
+    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId) -> Repair {
+        self.waiting = false;
+        if self.snapshot {
+            return Repair::default();
+        }
+        let expected = self.expected();
+        let repair = if self.operations.iter().all(Operation::is_elementwise) {
+            let want = evaluate(&self.base, &self.operations);
+            match difference(&want, &expected.content) {
+                Ok(effects) => self.submit_effects(effects, txn),
+                Err(OutOfReach) => self.replay(me, txn, &expected, true),
+            }
+        } else {
+            self.replay(me, txn, &expected, false)
+        };
+        self.snapshot = repair.ship_state;
+        repair
+    }
+
+    fn submit_effects(&mut self, effects: Vec<Effect>, txn: TxnId) -> Repair {
+        if effects.is_empty() {
+            return Repair::default();
+        }
+        let commands = effects.iter().map(|effect| render(&self.key, effect)).collect();
+        let steps = effects
+            .into_iter()
+            .map(|effect| Step { effect, dot: None })
+            .collect();
+        self.in_flight.push_back(Flight {
+            txn,
+            restart: None,
+            steps,
+        });
+        Repair {
+            commands,
+            ship_state: false,
+        }
+    }
+
+    fn replay(&mut self, me: SiteIx, txn: TxnId, expected: &Actual, out_of_reach: bool) -> Repair {
+        let canonical = canonical(&self.operations);
+        let order: Vec<Dot> = canonical
+            .order
+            .iter()
+            .map(|&at| self.operations[at].dot)
+            .collect();
+        let unknown_root = canonical.root == Root::Base;
+        let derived = canonical
+            .order
+            .iter()
+            .any(|&at| matches!(self.operations[at].effect, Effect::Derived));
+        let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
+        let tainted = (unknown_root && decided) || (derived && decided);
+        if tainted && arbiter(&self.operations, &canonical.order) == Some(me) {
+            let missing = match &expected.trace {
+                Some((_, done)) => canonical
+                    .order
+                    .iter()
+                    .copied()
+                    .filter(|&at| !done.contains(&self.operations[at].dot))
+                    .collect(),
+                None => Vec::new(),
+            };
+            return Repair {
+                ship_state: true,
+                ..self.submit_verbatim(&missing, txn)
+            };
+        }
+        if let Some((root, done)) = &expected.trace
+            && *root == canonical.root
+            && order.starts_with(done)
+        {
+            let missing = canonical.order[done.len()..].to_vec();
+            let mut repair = self.submit_verbatim(&missing, txn);
+            self.repair_expiry(txn, &mut repair);
+            return repair;
+        }
+        if unknown_root || tainted {
+            self.waiting = true;
+            return Repair::default();
+        }
+        let mut repair = self.submit_restart(canonical.root, &canonical.order, txn);
+        self.repair_expiry(txn, &mut repair);
+        repair
+    }
+
+    fn submit_verbatim(&mut self, missing: &[usize], txn: TxnId) -> Repair {
+        if missing.is_empty() {
+            return Repair::default();
+        }
+        let ops = missing.iter().map(|&at| &self.operations[at]);
+        let commands = ops.clone().map(|op| op.raw.clone()).collect();
+        let steps = ops
+            .map(|op| Step {
+                effect: op.effect.clone(),
+                dot: Some(op.dot),
+            })
+            .collect();
+        self.in_flight.push_back(Flight {
+            txn,
+            restart: None,
+            steps,
+        });
+        Repair {
+            commands,
+            ship_state: false,
+        }
+    }
+
+    fn submit_restart(&mut self, root: Root, order: &[usize], txn: TxnId) -> Repair {
+        let state = match root {
+            Root::State(dot) => self.operations.iter().find(|op| op.dot == dot),
+            Root::Base | Root::Empty => None,
+        };
+        let first = state.map_or(Effect::Del, |op| op.effect.clone());
+        let mut commands = vec![state.map_or_else(|| render(&self.key, &Effect::Del), |op| op.raw.clone())];
+        let mut steps = vec![Step {
+            effect: first,
+            dot: None,
+        }];
+        for &at in order {
+            commands.push(self.operations[at].raw.clone());
+            steps.push(Step {
+                effect: self.operations[at].effect.clone(),
+                dot: Some(self.operations[at].dot),
+            });
+        }
+        self.in_flight.push_back(Flight {
+            txn,
+            restart: Some(root),
+            steps,
+        });
+        Repair {
+            commands,
+            ship_state: false,
+        }
+    }
+
+    /// The expiry time is a register of its own, whatever the value needs.
+    fn repair_expiry(&mut self, txn: TxnId, repair: &mut Repair) {
+        use super::content::Expiry;
+        let want = super::evaluate::evaluate_expiry(&self.base, &self.operations);
+        let have = self.expected().content;
+        let at_unix_ms = match want {
+            Expiry::Unknown => return,
+            Expiry::Never => None,
+            Expiry::At(ms) => Some(ms),
+        };
+        if have.expiry == want || have.kind == super::content::Kind::Absent {
+            return;
+        }
+        let expiry = self.submit_effects(vec![Effect::Expire { at_unix_ms }], txn);
+        repair.commands.extend(expiry.commands);
+    }
+
+    /// Compares again if the key waits for another site: what it waits for may have become unnecessary.
+    pub fn retry_waiting(&mut self, me: SiteIx, txn: TxnId) -> Repair {
+        if self.waiting {
+            self.reconcile(me, txn)
+        } else {
+            Repair::default()
+        }
+    }
+
+    /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
+    pub fn prune(&mut self, stable: &Vector) -> bool {
+        if self.is_in_flight() || self.snapshot || self.waiting {
+            return false;
+        }
+        if self.operations.iter().all(|op| stable.includes(op.dot)) {
+            return true;
+        }
+        if self.operations.iter().all(Operation::is_elementwise) {
+            self.fold_stable(stable);
+        }
+        false
+    }
+
+    /// Folds into the base what is stable and in the past of everything that stays.
+    fn fold_stable(&mut self, stable: &Vector) {
+        let mut fold: Vec<bool> = self.operations.iter().map(|op| stable.includes(op.dot)).collect();
+        loop {
+            let blocked = (0..fold.len()).find(|&at| {
+                fold[at]
+                    && (0..fold.len())
+                        .any(|kept| !fold[kept] && !self.operations[kept].sees(self.operations[at].dot))
+            });
+            match blocked {
+                Some(at) => fold[at] = false,
+                None => break,
+            }
+        }
+        if !fold.contains(&true) {
+            return;
+        }
+        let mut folded = Vec::new();
+        let mut kept = Vec::new();
+        for (op, fold) in std::mem::take(&mut self.operations).into_iter().zip(fold) {
+            if fold { folded.push(op) } else { kept.push(op) }
+        }
+        self.base = evaluate(&self.base, &folded);
+        self.operations = kept;
+        if let Some((root, done)) = &mut self.actual.trace {
+            // What is folded is base now, for the trace as well.
+            *root = Root::Base;
+            done.retain(|dot| self.operations.iter().any(|op| op.dot == *dot));
+        } else if difference(&evaluate(&self.base, &self.operations), &self.actual.content) == Ok(Vec::new())
+        {
+            let order = canonical(&self.operations).order;
+            let order = order.iter().map(|&at| self.operations[at].dot).collect();
+            self.actual.trace = Some((Root::Base, order));
+        }
+    }
+}
+
+/// The trace after one more operation: a reset starts it anew, an expiry time is not part of it.
+fn extend(trace: &mut Option<(Root, Vec<Dot>)>, effect: &Effect, dot: Dot) {
+    match effect {
+        Effect::Expire { .. } => {}
+        Effect::Del => *trace = Some((Root::Empty, Vec::new())),
+        Effect::Set { .. } => *trace = Some((Root::Empty, vec![dot])),
+        Effect::Restore { .. } => *trace = Some((Root::State(dot), Vec::new())),
+        _ => {
+            if let Some((_, done)) = trace {
+                done.push(dot);
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+#![allow(clippy::unwrap_used)]
+//! Random histories of two to four sites with races between clients and the engine, on a small model of the
+//! database: afterwards every site holds the same and every key is settled.
+
+mod database;
+mod world;
+
+use world::{Load, World};
+
+/// Histories per load; a longer search sets it higher.
+const SEEDS: u64 = 20000;
+
+fn run(load: Load, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let mut world = World::new(seed, load);
+        if let Err(fault) = world.run() {
+            panic!("seed {seed} of {load:?}: {fault}\n{}", world.history());
+        }
+    }
+}
+
+#[test]
+fn strings_and_counters() {
+    run(
+        Load {
+            sites: 3,
+            writes: 40,
+            keys: 2,
+            texts: true,
+            ..Load::default()
+        },
+        0..SEEDS,
+    );
+}
+
+#[test]
+fn sets_and_hashes() {
+    run(
+        Load {
+            sites: 3,
+            writes: 40,
+            keys: 2,
+            sets: true,
+            hashes: true,
+            ..Load::default()
+        },
+        0..SEEDS,
+    );
+}
+
+#[test]
+fn types_that_fight_for_a_key() {
+    let load = Load {
+        sites: 3,
+        writes: 50,
+        keys: 1,
+        texts: true,
+        sets: true,
+        hashes: true,
+        ..Load::default()
+    };
+    run(load, 0..SEEDS);
+}
+
+#[test]
+fn lists_by_replay() {
+    run(
+        Load {
+            sites: 3,
+            writes: 40,
+            keys: 1,
+            lists: true,
+            ..Load::default()
+        },
+        0..SEEDS,
+    );
+    run(
+        Load {
+            sites: 4,
+            writes: 60,
+            keys: 2,
+            lists: true,
+            ..Load::default()
+        },
+        0..SEEDS / 2,
+    );
+}
+
+#[test]
+fn expiry_times() {
+    let load = Load {
+        sites: 3,
+        writes: 40,
+        keys: 2,
+        texts: true,
+        expiry: true,
+        ..Load::default()
+    };
+    run(load, 0..SEEDS);
+}
+
+#[test]
+fn everything_at_two_and_four_sites() {
+    for sites in [2, 4] {
+        let load = Load {
+            sites,
+            writes: 60,
+            keys: 2,
+            texts: true,
+            sets: true,
+            hashes: true,
+            ..Load::default()
+        };
+        run(load, 0..SEEDS / 2);
+    }
+}
+
+/// Short histories on one key find what long ones bury.
+#[test]
+fn short_histories() {
+    for writes in [4, 6, 8] {
+        let load = Load {
+            sites: 2,
+            writes,
+            keys: 1,
+            ..Load::default()
+        };
+        run(
+            Load {
+                texts: true,
+                expiry: true,
+                ..load
+            },
+            0..3 * SEEDS,
+        );
+        run(
+            Load {
+                texts: true,
+                sets: true,
+                hashes: true,
+                ..load
+            },
+            0..3 * SEEDS,
+        );
+        run(Load { lists: true, ..load }, 0..3 * SEEDS);
+        run(
+            Load {
+                lists: true,
+                sites: 3,
+                ..load
+            },
+            0..3 * SEEDS,
+        );
+    }
+}

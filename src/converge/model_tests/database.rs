@@ -1,0 +1,152 @@
+//! A database small enough to be obviously right.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::command::effect::{Effect, SetExpiry};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    Text(Bytes),
+    Set(Vec<Bytes>),
+    Hash(BTreeMap<Bytes, Bytes>),
+    List(Vec<Bytes>),
+}
+
+/// Content and expiry time of each key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Database {
+    pub keys: BTreeMap<Bytes, (Data, Option<u64>)>,
+}
+
+fn count(text: Option<&Bytes>, delta: i64) -> Option<Bytes> {
+    let number: i64 = text.map_or(Some(0), |text| std::str::from_utf8(text).ok()?.parse().ok())?;
+    Some(Bytes::from((number + delta).to_string()))
+}
+
+impl Database {
+    /// Executes a command; whether it took effect (and so is propagated).
+    pub fn execute(&mut self, key: &Bytes, command: &Command) -> bool {
+        let before = self.keys.get(key).cloned();
+        let after = match command {
+            Command::Effect(effect) => self.apply(before.clone(), effect),
+            Command::Push { left, value } => push(before.clone(), *left, value),
+            Command::Pop { left } => pop(before.clone(), *left),
+            Command::Load(value) => Some(value.clone()),
+        };
+        match after {
+            None => false,
+            Some(None) => {
+                let existed = self.keys.remove(key).is_some();
+                existed || matches!(command, Command::Load(_))
+            }
+            Some(Some(value)) => {
+                self.keys.insert(key.clone(), value);
+                true
+            }
+        }
+    }
+
+    /// `None`: no effect. `Some(None)`: the key goes.
+    fn apply(&self, before: Value, effect: &Effect) -> Option<Value> {
+        let expiry = before.as_ref().and_then(|(_, expiry)| *expiry);
+        match (effect, before) {
+            (Effect::Del, None) | (Effect::Expire { .. }, None) => None,
+            (Effect::Del, Some(_)) => Some(None),
+            (Effect::Set { value, expiry: how }, _) => {
+                let expiry = match how {
+                    SetExpiry::Clear => None,
+                    SetExpiry::At(ms) => Some(*ms),
+                    SetExpiry::Keep => expiry,
+                };
+                Some(Some((Data::Text(value.clone()), expiry)))
+            }
+            (Effect::Expire { at_unix_ms: None }, Some((_, None))) => None,
+            (Effect::Expire { at_unix_ms }, Some((data, _))) => Some(Some((data, *at_unix_ms))),
+            (Effect::Count { delta }, before) => {
+                let text = match before {
+                    None => count(None, *delta)?,
+                    Some((Data::Text(text), _)) => count(Some(&text), *delta)?,
+                    _ => return None,
+                };
+                Some(Some((Data::Text(text), expiry)))
+            }
+            (effect, before) => apply_elements(before, effect, expiry),
+        }
+    }
+}
+
+pub type Value = Option<(Data, Option<u64>)>;
+
+fn apply_elements(before: Value, effect: &Effect, expiry: Option<u64>) -> Option<Value> {
+    let data = before.map(|(data, _)| data);
+    match effect {
+        Effect::SetAdd(_) | Effect::SetRemove(_) => {
+            let mut set = match data {
+                None => Vec::new(),
+                Some(Data::Set(set)) => set,
+                Some(_) => return None,
+            };
+            let old = set.clone();
+            match effect {
+                Effect::SetAdd(names) => set.extend(names.iter().filter(|n| !old.contains(n)).cloned()),
+                Effect::SetRemove(names) => set.retain(|member| !names.contains(member)),
+                _ => unreachable!(),
+            }
+            set.sort();
+            let changed = set != old;
+            changed.then(|| (!set.is_empty()).then_some((Data::Set(set), expiry)))
+        }
+        _ => {
+            let mut hash = match data {
+                None => BTreeMap::new(),
+                Some(Data::Hash(hash)) => hash,
+                Some(_) => return None,
+            };
+            let old = hash.clone();
+            match effect {
+                Effect::HashSet(pairs) => hash.extend(pairs.iter().cloned()),
+                Effect::HashRemove(names) => {
+                    hash.retain(|field, _| !names.contains(field));
+                    if hash == old {
+                        return None;
+                    }
+                }
+                Effect::HashCount { field, delta } => {
+                    let sum = count(hash.get(field), *delta)?;
+                    hash.insert(field.clone(), sum);
+                }
+                _ => unreachable!("{effect:?}"),
+            }
+            Some((!hash.is_empty()).then_some((Data::Hash(hash), expiry)))
+        }
+    }
+}
+
+fn push(before: Value, left: bool, value: &Bytes) -> Option<Value> {
+    let (mut list, expiry) = match before {
+        None => (Vec::new(), None),
+        Some((Data::List(list), expiry)) => (list, expiry),
+        Some(_) => return None,
+    };
+    list.insert(if left { 0 } else { list.len() }, value.clone());
+    Some(Some((Data::List(list), expiry)))
+}
+
+fn pop(before: Value, left: bool) -> Option<Value> {
+    let Some((Data::List(mut list), expiry)) = before else {
+        return None;
+    };
+    list.remove(if left { 0 } else { list.len() - 1 });
+    Some((!list.is_empty()).then_some((Data::List(list), expiry)))
+}
+
+/// What the model's clients and engines execute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    Effect(Effect),
+    Push { left: bool, value: Bytes },
+    Pop { left: bool },
+    Load(Value),
+}

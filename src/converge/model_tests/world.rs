@@ -1,0 +1,690 @@
+//! Sites, streams, links and clients under one seed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::database::{Command, Database, Value};
+use crate::causality::{Clock, Dot, SiteIx, Stability, Vector};
+use crate::command::EffectClass;
+use crate::command::effect::{Effect, SetExpiry};
+use crate::converge::{
+    Arrival, Converge, History, KeyOperation, KeyRepair, Operation, Settled, TxnId, Verdict,
+};
+
+/// What the clients do.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub sites: u8,
+    pub writes: usize,
+    pub keys: u64,
+    pub texts: bool,
+    pub sets: bool,
+    pub hashes: bool,
+    pub lists: bool,
+    pub expiry: bool,
+}
+
+impl Default for Load {
+    fn default() -> Load {
+        Load {
+            sites: 3,
+            writes: 40,
+            keys: 2,
+            texts: false,
+            sets: false,
+            hashes: false,
+            lists: false,
+            expiry: false,
+        }
+    }
+}
+
+/// xorshift64*, enough for a model.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Step {
+    fingerprint: u64,
+    raw: Bytes,
+}
+
+#[derive(Debug, Clone)]
+struct Txn {
+    id: TxnId,
+    marker: Option<Dot>,
+    steps: Vec<Step>,
+    dump: Vec<u64>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Local(u64, Bytes),
+    Echo {
+        txn: Txn,
+        effective: Vec<bool>,
+        dumps: Vec<(u64, Value)>,
+    },
+}
+
+struct Site {
+    database: Database,
+    stream: VecDeque<Entry>,
+    queue: VecDeque<Txn>,
+    converge: Converge,
+    observed: Vector,
+    submitted: Vector,
+    settled: Settled,
+    stability: Stability,
+    clock: Clock,
+    inbox: Vec<VecDeque<(Option<Dot>, Rc<Vector>)>>,
+    next_txn: TxnId,
+    skew: u64,
+    dirty: bool,
+}
+
+/// Every operation ever written, and the commands behind raw bytes.
+#[derive(Default)]
+struct Book {
+    operations: BTreeMap<Dot, (u64, Operation)>,
+    commands: BTreeMap<Bytes, Command>,
+    values: Vec<Value>,
+}
+
+struct Lookup<'a> {
+    book: &'a Book,
+    observed: Vector,
+    me: SiteIx,
+    flying: Vec<(Dot, TxnId)>,
+}
+
+impl History for Lookup<'_> {
+    fn operations(&mut self, dot: Dot, fingerprint: u64) -> Vec<KeyOperation> {
+        let (key, operation) = &self.book.operations[&dot];
+        assert_eq!(*key, fingerprint);
+        vec![KeyOperation {
+            db: 0,
+            key: name(fingerprint),
+            operation: operation.clone(),
+        }]
+    }
+
+    fn in_flight(&mut self, dot: Dot, _: u64) -> Option<TxnId> {
+        if dot.site == self.me || self.observed.includes(dot) {
+            return None;
+        }
+        Some(self.flying.iter().find(|(flying, _)| *flying == dot).unwrap().1)
+    }
+}
+
+fn name(fingerprint: u64) -> Bytes {
+    Bytes::from(format!("k{fingerprint}"))
+}
+
+pub struct World {
+    random: Random,
+    load: Load,
+    now: u64,
+    written: usize,
+    value: u64,
+    sites: Vec<Site>,
+    links: Vec<Vec<VecDeque<(Option<Dot>, Rc<Vector>)>>>,
+    book: Book,
+    /// What had been observed before the event that is being handled.
+    before: Vector,
+}
+
+impl World {
+    pub fn new(seed: u64, load: Load) -> World {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let count = usize::from(load.sites);
+        let sites = (0..load.sites)
+            .map(|at| Site {
+                database: Database::default(),
+                stream: VecDeque::new(),
+                queue: VecDeque::new(),
+                converge: Converge::new(SiteIx(at)),
+                observed: Vector::zero(count),
+                submitted: Vector::zero(count),
+                settled: Settled::default(),
+                stability: Stability::new(count),
+                clock: Clock::default(),
+                inbox: vec![VecDeque::new(); count],
+                next_txn: 1,
+                skew: random.below(60),
+                dirty: false,
+            })
+            .collect();
+        let links = vec![vec![VecDeque::new(); count]; count];
+        World {
+            random,
+            load,
+            now: 1000,
+            written: 0,
+            value: 0,
+            sites,
+            links,
+            book: Book::default(),
+            before: Vector::zero(count),
+        }
+    }
+
+    pub fn run(&mut self) -> Result<(), String> {
+        while self.written < self.load.writes {
+            self.step(true);
+        }
+        let mut steps = 0;
+        while !self.is_quiet() {
+            self.step(false);
+            steps += 1;
+            if steps > 300_000 {
+                return Err("does not become quiet".to_owned());
+            }
+        }
+        for at in 0..self.sites.len() {
+            self.prune(at);
+            self.prune(at);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let first = &self.sites[0].database;
+        for site in &self.sites {
+            if site.database != *first {
+                let all: Vec<_> = self.sites.iter().map(|site| &site.database.keys).collect();
+                return Err(format!("diverged: {all:#?}"));
+            }
+        }
+        match self.sites.iter().position(|site| site.converge.unstable() > 0) {
+            Some(at) => Err(format!(
+                "site {at} has not settled: {:#?}",
+                self.sites[at].converge
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.sites
+            .iter()
+            .all(|site| site.queue.is_empty() && site.stream.is_empty() && !site.dirty)
+            && self.links.iter().flatten().all(VecDeque::is_empty)
+    }
+
+    fn step(&mut self, writes: bool) {
+        self.now += [0, 1, 1, 2][self.random.below(4) as usize];
+        let at = self.random.below(self.sites.len() as u64) as usize;
+        match self.random.below(100) {
+            0..25 if writes => self.write(at),
+            0..45 => self.execute(at),
+            45..75 => self.read(at),
+            _ => self.receive(at),
+        }
+        for from in 0..self.sites.len() {
+            if self.sites[from].dirty && self.random.chance(30) {
+                self.sites[from].dirty = false;
+                let settled = Rc::new(self.settled(from));
+                self.broadcast(from, None, &settled);
+            }
+        }
+    }
+
+    fn broadcast(&mut self, from: usize, dot: Option<Dot>, observed: &Rc<Vector>) {
+        for to in 0..self.sites.len() {
+            if to != from {
+                self.links[from][to].push_back((dot, Rc::clone(observed)));
+            }
+        }
+    }
+
+    fn write(&mut self, at: usize) {
+        let key = self.random.below(self.load.keys);
+        let command = self.command();
+        if self.sites[at].database.execute(&name(key), &command) {
+            self.written += 1;
+            let raw = Bytes::from(format!("local {}", self.book.commands.len()));
+            self.book.commands.insert(raw.clone(), command);
+            self.sites[at].stream.push_back(Entry::Local(key, raw));
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        self.value += 1;
+        let element = Bytes::from(["a", "b"][self.random.below(2) as usize]);
+        let text = match self.random.below(2) {
+            0 => Bytes::from(self.random.below(100).to_string()),
+            _ => Bytes::from(format!("v{}", self.value)),
+        };
+        let delta = [1, 2, -1, 10][self.random.below(4) as usize];
+        if self.random.chance(12) {
+            return Command::Effect(Effect::Del);
+        }
+        if self.load.expiry && self.random.chance(25) {
+            let at_unix_ms = self.random.chance(70).then(|| 1_000_000 + self.random.below(50));
+            return Command::Effect(Effect::Expire { at_unix_ms });
+        }
+        let load = self.load;
+        let kinds = [(load.texts, 0), (load.sets, 1), (load.hashes, 2), (load.lists, 3)];
+        let kinds: Vec<u8> = kinds
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, kind)| *kind)
+            .collect();
+        let kind = kinds[self.random.below(kinds.len() as u64) as usize];
+        Command::Effect(match (kind, self.random.below(100)) {
+            (0, 0..45) => Effect::Set {
+                value: text,
+                expiry: self.set_expiry(),
+            },
+            (0, _) => Effect::Count { delta },
+            (1, 0..50) => Effect::SetAdd(vec![element]),
+            (1, _) => Effect::SetRemove(vec![element]),
+            (2, 0..35) => Effect::HashSet(vec![(element, text)]),
+            (2, 35..60) => Effect::HashRemove(vec![element]),
+            (2, _) => Effect::HashCount {
+                field: element,
+                delta,
+            },
+            (_, 0..5) => Effect::Set {
+                value: text,
+                expiry: SetExpiry::Clear,
+            },
+            (_, 5..62) => {
+                return Command::Push {
+                    left: self.random.chance(50),
+                    value: text,
+                };
+            }
+            _ => {
+                return Command::Pop {
+                    left: self.random.chance(50),
+                };
+            }
+        })
+    }
+
+    fn set_expiry(&mut self) -> SetExpiry {
+        match self.random.below(4) {
+            0 if self.load.expiry => SetExpiry::At(1_000_000 + self.random.below(50)),
+            1 if self.load.expiry => SetExpiry::Keep,
+            _ => SetExpiry::Clear,
+        }
+    }
+
+    /// The database executes one transaction of its syncer.
+    fn execute(&mut self, at: usize) {
+        let Some(txn) = self.sites[at].queue.pop_front() else {
+            return;
+        };
+        let mut effective = Vec::new();
+        for step in &txn.steps {
+            let command = self.book.command(&step.raw);
+            effective.push(self.sites[at].database.execute(&name(step.fingerprint), &command));
+        }
+        let database = &self.sites[at].database;
+        let dumps = txn
+            .dump
+            .iter()
+            .map(|&key| (key, database.keys.get(&name(key)).cloned()))
+            .collect();
+        self.sites[at].stream.push_back(Entry::Echo {
+            txn,
+            effective,
+            dumps,
+        });
+    }
+
+    /// The syncer reads one entry of its stream.
+    fn read(&mut self, at: usize) {
+        self.before = self.sites[at].observed.clone();
+        match self.sites[at].stream.pop_front() {
+            None => {}
+            Some(Entry::Local(key, raw)) => {
+                let effect = match &self.book.commands[&raw] {
+                    Command::Effect(effect) => effect.clone(),
+                    _ => Effect::Opaque,
+                };
+                let dot = self.stamp(at, key, effect, raw);
+                self.local(at, key, dot);
+            }
+            Some(Entry::Echo {
+                txn,
+                effective,
+                dumps,
+            }) => self.echo(at, txn, &effective, dumps),
+        }
+    }
+
+    /// Gives a local operation its dot and sends it.
+    fn stamp(&mut self, at: usize, key: u64, effect: Effect, raw: Bytes) -> Dot {
+        let now = self.now;
+        let site = &mut self.sites[at];
+        let me = SiteIx(at as u8);
+        let past = Rc::new(site.observed.clone());
+        let dot = Dot {
+            site: me,
+            seq: past.get(me) + 1,
+        };
+        site.observed.advance(me, dot.seq);
+        let time = site.clock.tick(now + site.skew);
+        let observed = site.observed.clone();
+        site.stability.observe(me, &observed);
+        self.book.operations.insert(
+            dot,
+            (
+                key,
+                Operation {
+                    dot,
+                    past,
+                    time,
+                    effect,
+                    raw,
+                },
+            ),
+        );
+        self.broadcast(at, Some(dot), &Rc::new(observed));
+        dot
+    }
+
+    /// What the site may announce; its own stability follows it.
+    fn settled(&mut self, at: usize) -> Vector {
+        let site = &mut self.sites[at];
+        let settled = site.settled.point(&site.observed);
+        site.stability.observe(SiteIx(at as u8), &settled);
+        settled
+    }
+
+    fn lookup(&self, at: usize, current: Option<(Dot, TxnId)>) -> Lookup<'_> {
+        let site = &self.sites[at];
+        let mut flying: Vec<(Dot, TxnId)> = current.into_iter().collect();
+        let echoes = site.stream.iter().filter_map(|entry| match entry {
+            Entry::Echo { txn, .. } => Some(txn),
+            Entry::Local(..) => None,
+        });
+        flying.extend(
+            echoes
+                .chain(&site.queue)
+                .filter_map(|txn| Some((txn.marker?, txn.id))),
+        );
+        Lookup {
+            book: &self.book,
+            observed: site.observed.clone(),
+            me: SiteIx(at as u8),
+            flying,
+        }
+    }
+
+    fn with_converge<R>(
+        &mut self,
+        at: usize,
+        current: Option<(Dot, TxnId)>,
+        run: impl FnOnce(&mut Converge, &mut Lookup<'_>, TxnId) -> R,
+    ) -> R {
+        let txn = self.sites[at].next_txn;
+        let mut converge = std::mem::replace(&mut self.sites[at].converge, Converge::new(SiteIx(0)));
+        let result = run(&mut converge, &mut self.lookup(at, current), txn);
+        self.sites[at].converge = converge;
+        result
+    }
+
+    fn local(&mut self, at: usize, key: u64, dot: Dot) {
+        let operation = self.book.operations[&dot].1.clone();
+        let repairs = self.with_converge(at, None, |converge, lookup, txn| {
+            let class = class_of(&operation.effect);
+            converge.local(
+                Arrival {
+                    fingerprint: key,
+                    dot,
+                    class,
+                    past: &operation.past,
+                },
+                lookup,
+                txn,
+            )
+        });
+        self.submit(at, None, repairs);
+    }
+
+    fn submit(&mut self, at: usize, marker: Option<Dot>, repairs: Vec<KeyRepair>) {
+        if marker.is_none() && !repairs.is_empty() {
+            let before = self.before.clone();
+            let site = &mut self.sites[at];
+            site.settled.hold(site.next_txn, &before);
+        }
+        let mut txn = Txn {
+            id: self.sites[at].next_txn,
+            marker,
+            steps: Vec::new(),
+            dump: Vec::new(),
+        };
+        for KeyRepair {
+            fingerprint, repair, ..
+        } in repairs
+        {
+            txn.steps
+                .extend(repair.commands.into_iter().map(|raw| Step { fingerprint, raw }));
+            txn.dump.extend(repair.ship_state.then_some(fingerprint));
+        }
+        if marker.is_some() || !txn.steps.is_empty() || !txn.dump.is_empty() {
+            self.sites[at].next_txn += 1;
+            self.sites[at].queue.push_back(txn);
+        }
+    }
+
+    fn echo(&mut self, at: usize, txn: Txn, effective: &[bool], dumps: Vec<(u64, Value)>) {
+        let mut keys: Vec<u64> = txn.steps.iter().map(|step| step.fingerprint).collect();
+        keys.extend(dumps.iter().map(|(key, _)| *key));
+        keys.sort_unstable();
+        keys.dedup();
+        if let Some(dot) = txn.marker {
+            let time = self.book.operations[&dot].1.time;
+            let site = &mut self.sites[at];
+            site.observed.advance(dot.site, dot.seq);
+            site.clock.absorb(time);
+        }
+        self.sites[at].settled.release(txn.id);
+        for key in keys {
+            let flags: Vec<bool> = txn
+                .steps
+                .iter()
+                .zip(effective)
+                .filter(|(step, _)| step.fingerprint == key)
+                .map(|(_, effective)| *effective)
+                .collect();
+            let state = dumps.iter().find(|(dumped, _)| *dumped == key);
+            let repair = self.with_converge(at, None, |converge, _, next| {
+                converge.echoed((key, 0, &name(key)), txn.id, &flags, next)
+            });
+            self.submit(at, None, repair.into_iter().collect());
+            if let Some((_, value)) = state {
+                self.ship(at, key, value.clone());
+            }
+        }
+        self.sites[at].dirty = true;
+    }
+
+    fn ship(&mut self, at: usize, key: u64, value: Value) {
+        let ttl_unix_ms = value.as_ref().and_then(|(_, expiry)| *expiry);
+        let payload = Bytes::from(format!("state {}", self.book.values.len()));
+        self.book.values.push(value.clone());
+        let effect = Effect::Restore { payload, ttl_unix_ms };
+        let raw = crate::converge::render::render(&name(key), &effect);
+        self.book.commands.insert(raw.clone(), Command::Load(value));
+        let dot = self.stamp(at, key, effect, raw);
+        let operation = self.book.operations[&dot].1.clone();
+        let share = KeyOperation {
+            db: 0,
+            key: name(key),
+            operation,
+        };
+        let repair = self.with_converge(at, None, |converge, _, next| converge.shipped(key, share, next));
+        self.submit(at, None, repair.into_iter().collect());
+    }
+
+    fn receive(&mut self, at: usize) {
+        let from = self.random.below(self.sites.len() as u64) as usize;
+        let Some(message) = self.links[from][at].pop_front() else {
+            return;
+        };
+        self.sites[at].inbox[from].push_back(message);
+        while (0..self.sites.len()).any(|from| self.deliver(at, from)) {}
+        self.prune(at);
+    }
+
+    /// Takes the next message of one peer if its past has been submitted here.
+    fn deliver(&mut self, at: usize, from: usize) -> bool {
+        let Some((dot, observed)) = self.sites[at].inbox[from].front().cloned() else {
+            return false;
+        };
+        let origin = SiteIx(from as u8);
+        if let Some(dot) = dot {
+            let (key, operation) = self.book.operations[&dot].clone();
+            let site = &mut self.sites[at];
+            let ready = (0..self.load.sites).map(SiteIx).all(|other| {
+                other.at() == at || other == origin || operation.past.get(other) <= site.submitted.get(other)
+            });
+            if !ready {
+                return false;
+            }
+            site.submitted.advance(origin, dot.seq);
+            let current = Some((dot, site.next_txn));
+            let verdict = self.with_converge(at, current, |converge, lookup, txn| {
+                let class = class_of(&operation.effect);
+                converge.remote(
+                    Arrival {
+                        fingerprint: key,
+                        dot,
+                        class,
+                        past: &operation.past,
+                    },
+                    lookup,
+                    txn,
+                )
+            });
+            match verdict {
+                Verdict::Repairs(repairs) => self.submit(at, Some(dot), repairs),
+                Verdict::Verbatim => {
+                    let steps = vec![Step {
+                        fingerprint: key,
+                        raw: operation.raw,
+                    }];
+                    let site = &mut self.sites[at];
+                    let txn = Txn {
+                        id: site.next_txn,
+                        marker: Some(dot),
+                        steps,
+                        dump: Vec::new(),
+                    };
+                    site.next_txn += 1;
+                    site.queue.push_back(txn);
+                }
+            }
+        }
+        self.sites[at].inbox[from].pop_front();
+        self.sites[at].stability.observe(origin, &observed);
+        true
+    }
+
+    fn prune(&mut self, at: usize) {
+        self.before = self.sites[at].observed.clone();
+        self.settled(at);
+        let stable = self.sites[at].stability.stable().clone();
+        let repairs = self.with_converge(at, None, |converge, _, next| converge.prune(&stable, next));
+        self.submit(at, None, repairs);
+    }
+}
+
+fn class_of(effect: &Effect) -> EffectClass {
+    match effect {
+        Effect::Del => EffectClass::Delete,
+        Effect::Set { .. } => EffectClass::Set,
+        Effect::Count { .. } => EffectClass::Count,
+        Effect::SetAdd(_) => EffectClass::SetAdd,
+        Effect::SetRemove(_) => EffectClass::SetRemove,
+        Effect::HashSet(_) => EffectClass::HashSet,
+        Effect::HashRemove(_) => EffectClass::HashRemove,
+        Effect::HashCount { .. } => EffectClass::HashCount,
+        Effect::Expire { .. } => EffectClass::Expire,
+        Effect::Restore { .. } => EffectClass::Restore,
+        _ => EffectClass::Opaque,
+    }
+}
+
+impl Book {
+    /// What a raw command means: what a client wrote, or what the engine rendered.
+    fn command(&self, raw: &Bytes) -> Command {
+        if let Some(command) = self.commands.get(raw) {
+            return command.clone();
+        }
+        let text = String::from_utf8(raw.to_vec()).unwrap();
+        let words: Vec<Bytes> = text
+            .split("\r\n")
+            .skip(2)
+            .step_by(2)
+            .map(|word| Bytes::from(word.to_owned()))
+            .collect();
+        let number = |at: usize| std::str::from_utf8(&words[at]).unwrap().parse::<i64>().unwrap();
+        let rest = || words[2..].to_vec();
+        Command::Effect(match &words[0][..] {
+            b"DEL" => Effect::Del,
+            b"SET" => {
+                let expiry = match words.get(3).map(|word| &word[..]) {
+                    Some(b"KEEPTTL") => SetExpiry::Keep,
+                    Some(_) => SetExpiry::At(number(4) as u64),
+                    None => SetExpiry::Clear,
+                };
+                Effect::Set {
+                    value: words[2].clone(),
+                    expiry,
+                }
+            }
+            b"INCRBY" => Effect::Count { delta: number(2) },
+            b"SADD" => Effect::SetAdd(rest()),
+            b"SREM" => Effect::SetRemove(rest()),
+            b"HDEL" => Effect::HashRemove(rest()),
+            b"HSET" => Effect::HashSet(
+                words[2..]
+                    .chunks(2)
+                    .map(|pair| (pair[0].clone(), pair[1].clone()))
+                    .collect(),
+            ),
+            b"HINCRBY" => Effect::HashCount {
+                field: words[2].clone(),
+                delta: number(3),
+            },
+            b"PERSIST" => Effect::Expire { at_unix_ms: None },
+            b"PEXPIREAT" => Effect::Expire {
+                at_unix_ms: Some(number(2) as u64),
+            },
+            other => unreachable!("{other:?}"),
+        })
+    }
+}
+
+impl World {
+    /// Every operation in order of time, for a failure's report.
+    pub fn history(&self) -> String {
+        let mut operations: Vec<_> = self.book.operations.values().collect();
+        operations.sort_by_key(|(_, op)| op.order());
+        let lines = operations.iter().map(|(key, op)| {
+            let command = self.book.command(&op.raw);
+            format!("{} k{key} {:?} {command:?} past {:?}", op.time, op.dot, op.past)
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}

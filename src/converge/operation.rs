@@ -1,0 +1,133 @@
+//! One operation as a key sees it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::content::Value;
+use crate::causality::{Dot, Hlc, SiteIx, Vector};
+use crate::command::effect::{Effect, SetExpiry};
+
+/// One operation on one key.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Its identity.
+    pub dot: Dot,
+    /// Its causal past, without itself.
+    pub past: Rc<Vector>,
+    /// When it was written.
+    pub time: Hlc,
+    /// What it does to this key.
+    pub effect: Effect,
+    /// The command as it arrived, in RESP.
+    pub raw: Bytes,
+}
+
+impl Operation {
+    /// Whether the other operation is in this one's past.
+    pub fn sees(&self, other: Dot) -> bool {
+        self.past.includes(other)
+    }
+
+    /// The order among concurrent operations: by time, ties by site.
+    pub fn order(&self) -> (Hlc, SiteIx) {
+        (self.time, self.dot.site)
+    }
+
+    /// Whether the rules of [`evaluate`](super::evaluate) cover it; others need a replay.
+    pub fn is_elementwise(&self) -> bool {
+        !matches!(
+            self.effect,
+            Effect::Opaque | Effect::Derived | Effect::Restore { .. }
+        )
+    }
+
+    /// Whether it replaces everything that it has seen of the key.
+    pub fn is_reset(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::Del | Effect::Set { .. } | Effect::Restore { .. }
+        )
+    }
+
+    /// The elements that it names; none for strings and whole keys.
+    pub fn elements(&self) -> Box<dyn Iterator<Item = &Bytes> + '_> {
+        match &self.effect {
+            Effect::SetAdd(names)
+            | Effect::SetRemove(names)
+            | Effect::HashRemove(names)
+            | Effect::SortedRemove(names) => Box::new(names.iter()),
+            Effect::HashSet(pairs) => Box::new(pairs.iter().map(|(field, _)| field)),
+            Effect::SortedAdd(pairs) => Box::new(pairs.iter().map(|(_, member)| member)),
+            Effect::HashCount { field, .. } => Box::new(std::iter::once(field)),
+            Effect::SortedCount { member, .. } => Box::new(std::iter::once(member)),
+            _ => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// Whether it takes the place of what the element held before; an SADD only adds.
+    pub fn overwrites_element(&self, element: &Bytes) -> bool {
+        match &self.effect {
+            Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) => {
+                names.contains(element)
+            }
+            Effect::HashSet(pairs) => pairs.iter().any(|(field, _)| field == element),
+            Effect::SortedAdd(pairs) => pairs.iter().any(|(_, member)| member == element),
+            _ => false,
+        }
+    }
+
+    /// What it puts in the element, if it puts anything absolute there (the last, when it names it twice).
+    pub fn assigned(&self, element: &Bytes) -> Option<Value> {
+        match &self.effect {
+            Effect::SetAdd(names) => names.contains(element).then_some(Value::Member),
+            Effect::HashSet(pairs) => {
+                let pair = pairs.iter().rev().find(|(field, _)| field == element)?;
+                Some(Value::Bytes(pair.1.clone()))
+            }
+            Effect::SortedAdd(pairs) => {
+                let pair = pairs.iter().rev().find(|(_, member)| member == element)?;
+                Some(Value::Score(pair.0))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this operation makes an older one in its past irrelevant for good: whatever the older one
+    /// could cover or add, this one covers or adds too.
+    pub fn supersedes(&self, older: &Operation) -> bool {
+        if !self.sees(older.dot) {
+            return false;
+        }
+        match &self.effect {
+            Effect::Del | Effect::Restore { .. } => true,
+            Effect::Set {
+                expiry: SetExpiry::Clear | SetExpiry::At(_),
+                ..
+            } => true,
+            Effect::Expire { .. } => matches!(older.effect, Effect::Expire { .. }),
+            Effect::SetAdd(_) | Effect::SetRemove(_) => {
+                matches!(older.effect, Effect::SetAdd(_) | Effect::SetRemove(_)) && self.names_all_of(older)
+            }
+            Effect::HashSet(_) | Effect::HashRemove(_) => {
+                matches!(
+                    older.effect,
+                    Effect::HashSet(_) | Effect::HashRemove(_) | Effect::HashCount { .. }
+                ) && self.names_all_of(older)
+            }
+            Effect::SortedAdd(_) | Effect::SortedRemove(_) => {
+                matches!(
+                    older.effect,
+                    Effect::SortedAdd(_) | Effect::SortedRemove(_) | Effect::SortedCount { .. }
+                ) && self.names_all_of(older)
+            }
+            _ => false,
+        }
+    }
+
+    fn names_all_of(&self, older: &Operation) -> bool {
+        older
+            .elements()
+            .all(|element| self.elements().any(|mine| mine == element))
+    }
+}

@@ -1,0 +1,90 @@
+//! Effects as commands in RESP.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::command::effect::{Effect, SetExpiry};
+use crate::resp::encode;
+
+/// The command that has this effect on a key. Opaque and derived effects have none: they are replayed as they came.
+pub fn render(key: &[u8], effect: &Effect) -> Bytes {
+    let mut owned: Vec<Vec<u8>> = Vec::new();
+    let (name, args): (&[u8], Vec<&[u8]>) = match effect {
+        Effect::Del | Effect::Opaque | Effect::Derived => (b"DEL", Vec::new()),
+        Effect::Set { value, expiry } => {
+            let mut args: Vec<&[u8]> = vec![value];
+            match expiry {
+                SetExpiry::Clear => {}
+                SetExpiry::Keep => args.push(b"KEEPTTL"),
+                SetExpiry::At(ms) => {
+                    owned.push(ms.to_string().into_bytes());
+                    args.push(b"PXAT");
+                }
+            }
+            (b"SET", args)
+        }
+        Effect::Count { delta } => {
+            owned.push(delta.to_string().into_bytes());
+            (b"INCRBY", Vec::new())
+        }
+        Effect::SetAdd(names) => (b"SADD", names.iter().map(AsRef::as_ref).collect()),
+        Effect::SetRemove(names) => (b"SREM", names.iter().map(AsRef::as_ref).collect()),
+        Effect::HashRemove(names) => (b"HDEL", names.iter().map(AsRef::as_ref).collect()),
+        Effect::SortedRemove(names) => (b"ZREM", names.iter().map(AsRef::as_ref).collect()),
+        Effect::HashSet(pairs) => (
+            b"HSET",
+            pairs.iter().flat_map(|(f, v)| [f.as_ref(), v.as_ref()]).collect(),
+        ),
+        Effect::HashCount { field, delta } => {
+            owned.push(delta.to_string().into_bytes());
+            (b"HINCRBY", vec![field])
+        }
+        Effect::SortedAdd(pairs) => return sorted(b"ZADD", key, pairs.iter().map(|(s, m)| (*s, m))),
+        Effect::SortedCount { member, delta } => {
+            return sorted(b"ZINCRBY", key, std::iter::once((*delta, member)));
+        }
+        Effect::Expire { at_unix_ms: None } => (b"PERSIST", Vec::new()),
+        Effect::Expire { at_unix_ms: Some(ms) } => {
+            owned.push(ms.to_string().into_bytes());
+            (b"PEXPIREAT", Vec::new())
+        }
+        Effect::Restore {
+            payload, ttl_unix_ms, ..
+        } => {
+            owned.push(ttl_unix_ms.unwrap_or(0).to_string().into_bytes());
+            let ttl = owned[0].clone();
+            return command(&[b"RESTORE", key, &ttl, payload, b"REPLACE", b"ABSTTL"]);
+        }
+    };
+    let mut all: Vec<&[u8]> = vec![name, key];
+    all.extend(args);
+    all.extend(owned.iter().map(Vec::as_slice));
+    command(&all)
+}
+
+fn sorted<'a>(name: &[u8], key: &[u8], pairs: impl Iterator<Item = (f64, &'a Bytes)>) -> Bytes {
+    let pairs: Vec<(Vec<u8>, &Bytes)> = pairs.map(|(score, member)| (score_text(score), member)).collect();
+    let mut args: Vec<&[u8]> = vec![name, key];
+    for (score, member) in &pairs {
+        args.extend([score.as_slice(), member.as_ref()]);
+    }
+    command(&args)
+}
+
+/// A score so that the database reads the same number back; Rust's shortest form does, infinities by name.
+fn score_text(score: f64) -> Vec<u8> {
+    if score.is_infinite() {
+        return if score > 0.0 {
+            b"inf".to_vec()
+        } else {
+            b"-inf".to_vec()
+        };
+    }
+    format!("{score:?}").into_bytes()
+}
+
+/// A command in RESP.
+pub fn command(args: &[&[u8]]) -> Bytes {
+    let mut out = BytesMut::new();
+    encode::command(&mut out, args);
+    out.freeze()
+}

@@ -1,0 +1,111 @@
+//! Commands whose result depends on state: replay in one order from one root.
+//!
+//! Canonical order of a key's operations: topological in causality, resets (DEL, SET) as early as causality
+//! allows, then by timestamp. It is the same at every site, and deterministic commands executed in the same
+//! order from the same root give the same value.
+
+use super::operation::Operation;
+use crate::causality::{Dot, SiteIx};
+use crate::command::effect::Effect;
+
+/// Where a replay starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// Whatever lay before the window.
+    Base,
+    /// No key.
+    Empty,
+    /// The value that this operation carries.
+    State(Dot),
+}
+
+/// The canonical order: from this root, these operations (indexes into the list that was given).
+#[derive(Debug, PartialEq, Eq)]
+pub struct Canonical {
+    /// Where to start.
+    pub root: Root,
+    /// What to execute then.
+    pub order: Vec<usize>,
+}
+
+/// Puts operations into canonical order.
+///
+/// Expiry times are a register of their own (see [`evaluate`](super::evaluate)) and left out.
+pub fn canonical(operations: &[Operation]) -> Canonical {
+    let state = latest_state(operations);
+    let remaining: Vec<usize> = (0..operations.len())
+        .filter(|&at| {
+            let op = &operations[at];
+            let is_value = !matches!(op.effect, Effect::Restore { .. } | Effect::Expire { .. });
+            is_value && !state.is_some_and(|state| operations[state].sees(op.dot))
+        })
+        .collect();
+    let order = sort(operations, remaining);
+    let root = state.map_or(Root::Base, |at| Root::State(operations[at].dot));
+    match order.iter().rposition(|&at| operations[at].is_reset()) {
+        None => Canonical { root, order },
+        Some(last) => {
+            let from = if matches!(operations[order[last]].effect, Effect::Del) {
+                last + 1
+            } else {
+                last
+            };
+            Canonical {
+                root: Root::Empty,
+                order: order[from..].to_vec(),
+            }
+        }
+    }
+}
+
+/// Of several shipped values that nothing newer covers, the latest.
+fn latest_state(operations: &[Operation]) -> Option<usize> {
+    let is_state = |op: &Operation| matches!(op.effect, Effect::Restore { .. });
+    let is_covered = |op: &Operation| {
+        operations
+            .iter()
+            .any(|other| is_state(other) && other.dot != op.dot && other.sees(op.dot))
+    };
+    (0..operations.len())
+        .filter(|&at| is_state(&operations[at]) && !is_covered(&operations[at]))
+        .max_by_key(|&at| operations[at].order())
+}
+
+fn sort(operations: &[Operation], mut remaining: Vec<usize>) -> Vec<usize> {
+    remaining.sort_by_key(|&at| (!operations[at].is_reset(), operations[at].order()));
+    let mut order = Vec::with_capacity(remaining.len());
+    while !remaining.is_empty() {
+        // Causality has no cycles, so something is always ready.
+        let ready = remaining
+            .iter()
+            .position(|&at| {
+                !remaining
+                    .iter()
+                    .any(|&other| other != at && operations[at].sees(operations[other].dot))
+            })
+            .unwrap_or(0);
+        order.push(remaining.remove(ready));
+    }
+    order
+}
+
+/// Whether the order of some of these was decided by us and not by causality.
+pub fn any_concurrent(operations: &[Operation], order: &[usize]) -> bool {
+    // The order is topological, so it is a chain exactly when each neighbour sees the one before it.
+    order
+        .windows(2)
+        .any(|pair| !operations[pair[1]].sees(operations[pair[0]].dot))
+}
+
+/// Who ships the value when nobody can compute it: the origin of the latest derived command (only there was
+/// it executed on what it read), else the site of the latest operation.
+pub fn arbiter(operations: &[Operation], order: &[usize]) -> Option<SiteIx> {
+    let latest = |derived: bool| {
+        order
+            .iter()
+            .map(|&at| &operations[at])
+            .filter(|op| !derived || matches!(op.effect, Effect::Derived))
+            .max_by_key(|op| op.order())
+    };
+    latest(true).or_else(|| latest(false)).map(|op| op.dot.site)
+}

@@ -1,0 +1,41 @@
+//! How far this site's database is not only informed but repaired.
+//!
+//! A site may have observed concurrent operations while the repair of the key is still on its way. A client's
+//! write in between works on a value that the rules do not prescribe, so until the repair has come back the
+//! site must not let the others forget those operations: what it announces for stability is this point, not
+//! what it has observed.
+
+use std::collections::VecDeque;
+
+use super::key::TxnId;
+use crate::causality::Vector;
+
+/// Repairs on their way, each with what had been observed before its cause.
+#[derive(Debug, Default)]
+pub struct Settled {
+    outstanding: VecDeque<(TxnId, Vector)>,
+}
+
+impl Settled {
+    /// A repair goes out in this transaction; `before` is what had been observed before the event that
+    /// called for it.
+    pub fn hold(&mut self, txn: TxnId, before: &Vector) {
+        if self.outstanding.back().is_none_or(|(last, _)| *last != txn) {
+            self.outstanding.push_back((txn, before.clone()));
+        }
+    }
+
+    /// The transaction has come back, or will never be executed.
+    pub fn release(&mut self, txn: TxnId) {
+        self.outstanding.retain(|(held, _)| *held != txn);
+    }
+
+    /// What may be announced, given what has been observed.
+    pub fn point(&self, observed: &Vector) -> Vector {
+        let mut point = observed.clone();
+        for (_, before) in &self.outstanding {
+            point.meet(before);
+        }
+        point
+    }
+}
