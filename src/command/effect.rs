@@ -283,10 +283,9 @@ fn sorted_add(args: &[Bytes]) -> Result<Effect, &'static str> {
     if has(b"INCR") || (conditional && rest.len() > 2) {
         return Ok(Effect::Opaque);
     }
-    let pairs = rest
-        .chunks_exact(2)
-        .map(|pair| Ok((score(&pair[0]).ok_or("a score is no number")?, pair[1].clone())));
-    Ok(Effect::SortedAdd(pairs.collect::<Result<_, _>>()?))
+    let pair = |pair: &[Bytes]| score(&pair[0]).map(|score| (score, pair[1].clone()));
+    let pairs: Option<Vec<(f64, Bytes)>> = rest.chunks_exact(2).map(pair).collect();
+    Ok(Effect::SortedAdd(pairs.ok_or("a score is no number")?))
 }
 
 fn expire(spec: &Spec, args: &[Bytes]) -> Result<Effect, &'static str> {

@@ -17,8 +17,10 @@ pub struct KeyOperation {
     pub db: u32,
     /// The key.
     pub key: Bytes,
-    /// The operation.
-    pub operation: Operation,
+    /// The operation; `None` if it only read this key.
+    pub operation: Option<Operation>,
+    /// Whether a key that it wrote depends on keys that it read or on other keys' state.
+    pub has_derived: bool,
 }
 
 /// What the engine has to look up when a key turns out to be in conflict.
@@ -26,7 +28,8 @@ pub trait History {
     /// An operation's shares on keys with this fingerprint.
     fn operations(&mut self, dot: Dot, fingerprint: u64) -> Vec<KeyOperation>;
     /// The transaction in which a remote operation is on its way to the database, if its echo has not come.
-    fn in_flight(&mut self, dot: Dot, fingerprint: u64) -> Option<TxnId>;
+    /// From then on the key's share in that transaction is watched.
+    fn in_flight(&mut self, dot: Dot, fingerprint: u64, db: u32, key: &Bytes) -> Option<TxnId>;
 }
 
 /// An operation on one of its keys, before anything is looked up.
@@ -82,6 +85,7 @@ pub struct Converge {
     window: Window,
     conflicts: BTreeMap<u64, Vec<KeyState>>,
     counters: Counters,
+    contested: Vec<Dot>,
 }
 
 impl Converge {
@@ -92,6 +96,7 @@ impl Converge {
             window: Window::default(),
             conflicts: BTreeMap::new(),
             counters: Counters::default(),
+            contested: Vec::new(),
         }
     }
 
@@ -157,8 +162,12 @@ impl Converge {
         let mut repairs = Vec::new();
         for share in history.operations(arrival.dot, arrival.fingerprint) {
             let me = self.me;
+            self.contest(arrival.dot, share.has_derived);
+            let Some(operation) = share.operation else {
+                continue;
+            };
             let key = self.key_mut(arrival.fingerprint, share.db, &share.key);
-            key.executed(share.operation);
+            key.executed(operation);
             // Also with nothing in flight: an expiry time that had lost its key may have found a new one.
             let repair = key.reconcile(me, txn);
             self.counters.repairs += u64::from(!repair.is_empty());
@@ -193,8 +202,12 @@ impl Converge {
         let mut repairs = Vec::new();
         for share in history.operations(arrival.dot, arrival.fingerprint) {
             let me = self.me;
+            self.contest(arrival.dot, share.has_derived);
+            let Some(operation) = share.operation else {
+                continue;
+            };
             let key = self.key_mut(arrival.fingerprint, share.db, &share.key);
-            key.delivered(share.operation);
+            key.delivered(operation);
             let repair = key.reconcile(me, txn);
             repairs.extend(self.named(arrival.fingerprint, share.db, share.key, repair));
         }
@@ -211,17 +224,97 @@ impl Converge {
         })
     }
 
+    fn contest(&mut self, dot: Dot, has_derived: bool) {
+        if has_derived && !self.contested.contains(&dot) {
+            self.contested.push(dot);
+        }
+    }
+
+    /// Derived operations one of whose keys came into conflict since this was last asked: the keys that they
+    /// wrote have to be put in conflict too, with [`Converge::contest_key`].
+    pub fn take_contested(&mut self) -> Vec<Dot> {
+        std::mem::take(&mut self.contested)
+    }
+
+    /// The value that a derived operation left in this key can only come from its origin.
+    pub fn contest_key(
+        &mut self,
+        fingerprint: u64,
+        dot: Dot,
+        history: &mut impl History,
+        txn: TxnId,
+    ) -> Vec<KeyRepair> {
+        if !self.conflicts.contains_key(&fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+        let me = self.me;
+        let mut repairs = Vec::new();
+        for at in 0..self.conflicts.get(&fingerprint).map_or(0, Vec::len) {
+            let Some(key) = self
+                .conflicts
+                .get_mut(&fingerprint)
+                .and_then(|keys| keys.get_mut(at))
+            else {
+                break;
+            };
+            if key.contest(dot) {
+                let repair = key.reconcile(me, txn);
+                let (db, name) = (key.db(), key.key().clone());
+                repairs.extend(self.named(fingerprint, db, name, repair));
+            }
+        }
+        repairs
+    }
+
+    /// Whether an operation on this key would find a conflict.
+    pub fn would_conflict(&self, arrival: Arrival<'_>) -> bool {
+        self.window
+            .would_conflict(arrival.fingerprint, arrival.class, arrival.past)
+    }
+
+    /// Adds an operation that empties whole databases to every key that it is concurrent with. With `txn` it
+    /// is on its way in that transaction, without it has been executed.
+    pub fn flush(
+        &mut self,
+        operation: &Operation,
+        only_db: Option<u32>,
+        txn: Option<TxnId>,
+        history: &mut impl History,
+    ) -> Vec<(u64, u32, Bytes)> {
+        for fingerprint in self.window.keys_concurrent_with(&operation.past) {
+            self.materialise(fingerprint, history);
+        }
+        let mut touched = Vec::new();
+        for (&fingerprint, keys) in &mut self.conflicts {
+            for key in keys
+                .iter_mut()
+                .filter(|key| only_db.is_none_or(|db| db == key.db()))
+            {
+                match txn {
+                    Some(txn) => key.submitted(operation.clone(), txn),
+                    None => key.executed(operation.clone()),
+                }
+                touched.push((fingerprint, key.db(), key.key().clone()));
+            }
+        }
+        touched
+    }
+
     /// Puts a key in conflict, with everything unstable on it.
     pub fn materialise(&mut self, fingerprint: u64, history: &mut impl History) {
         self.counters.conflicts += 1;
         self.conflicts.entry(fingerprint).or_default();
         for dot in self.window.take(fingerprint) {
-            let in_flight = history.in_flight(dot, fingerprint);
             for share in history.operations(dot, fingerprint) {
+                self.contest(dot, share.has_derived);
+                let Some(operation) = share.operation else {
+                    continue;
+                };
+                let in_flight = history.in_flight(dot, fingerprint, share.db, &share.key);
                 let key = self.key_mut(fingerprint, share.db, &share.key);
                 match in_flight {
-                    Some(txn) => key.submitted(share.operation, txn),
-                    None => key.executed(share.operation),
+                    Some(txn) => key.submitted(operation, txn),
+                    None => key.executed(operation),
                 }
             }
         }
@@ -254,8 +347,8 @@ impl Converge {
 
     /// The value read for a key in a transaction of ours has become this operation.
     pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation, next: TxnId) -> Option<KeyRepair> {
-        self.known(fingerprint, share.db, &share.key)?
-            .shipped(share.operation);
+        self.key_mut(fingerprint, share.db, &share.key)
+            .shipped(share.operation?);
         self.reconcile(fingerprint, share.db, &share.key, next)
     }
 

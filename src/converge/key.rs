@@ -169,6 +169,13 @@ impl KeyState {
         self.operations.push(op);
     }
 
+    /// The value that this derived operation left depends on keys in conflict; true if it is one of ours.
+    pub fn contest(&mut self, dot: Dot) -> bool {
+        let derived = |op: &&mut Operation| op.dot == dot && matches!(op.effect, Effect::Derived);
+        let found = self.operations.iter_mut().find(derived);
+        found.map(|op| op.contested = true).is_some()
+    }
+
     /// Whether something of ours is on its way to the key.
     pub fn is_in_flight(&self) -> bool {
         !self.in_flight.is_empty()
@@ -300,12 +307,11 @@ impl KeyState {
             .map(|&at| self.operations[at].dot)
             .collect();
         let unknown_root = canonical.root == Root::Base;
-        let derived = canonical
-            .order
-            .iter()
-            .any(|&at| matches!(self.operations[at].effect, Effect::Derived));
+        let contested = canonical.order.iter().any(|&at| self.operations[at].contested);
+        let is_derived = |&at: &usize| matches!(self.operations[at].effect, Effect::Derived);
+        let derived = canonical.order.iter().any(is_derived);
         let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
-        let tainted = (unknown_root && decided) || (derived && decided);
+        let tainted = contested || (decided && (unknown_root || derived));
         if tainted && arbiter(&self.operations, &canonical.order) == Some(me) {
             let missing = match &expected.trace {
                 Some((_, done)) => canonical
@@ -324,6 +330,7 @@ impl KeyState {
         if let Some((root, done)) = &expected.trace
             && *root == canonical.root
             && order.starts_with(done)
+            && !contested
         {
             let missing = canonical.order[done.len()..].to_vec();
             let mut repair = self.submit_verbatim(&missing, txn);

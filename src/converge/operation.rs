@@ -21,6 +21,8 @@ pub struct Operation {
     pub effect: Effect,
     /// The command as it arrived, in RESP.
     pub raw: Bytes,
+    /// A derived operation that read keys in conflict: only its origin knows the value.
+    pub contested: bool,
 }
 
 impl Operation {

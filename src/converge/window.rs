@@ -118,6 +118,22 @@ impl Window {
         Touch::Fast
     }
 
+    /// Whether [`Window::touch`] would find a conflict.
+    pub fn would_conflict(&self, fingerprint: u64, class: EffectClass, past: &Vector) -> bool {
+        let Some(slot) = self
+            .table
+            .find(fingerprint, |slot| slot.fingerprint == fingerprint)
+        else {
+            return false;
+        };
+        if slot.in_conflict || slot.newest < self.front {
+            return slot.in_conflict;
+        }
+        let newest = self.ring[(slot.newest - self.front) as usize];
+        let commutes = slot.classes == class.bit() && class.commutes(class);
+        !commutes && !saw_chain(&self.ring, self.front, newest, past)
+    }
+
     fn push(&mut self, dot: Dot, before: u64) {
         self.ring.push_back(Unstable {
             dot: (u64::from(dot.site.0) << SEQ_BITS) | dot.seq,

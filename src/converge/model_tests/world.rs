@@ -119,11 +119,12 @@ impl History for Lookup<'_> {
         vec![KeyOperation {
             db: 0,
             key: name(fingerprint),
-            operation: operation.clone(),
+            operation: Some(operation.clone()),
+            has_derived: false,
         }]
     }
 
-    fn in_flight(&mut self, dot: Dot, _: u64) -> Option<TxnId> {
+    fn in_flight(&mut self, dot: Dot, _: u64, _: u32, _: &Bytes) -> Option<TxnId> {
         if dot.site == self.me || self.observed.includes(dot) {
             return None;
         }
@@ -394,6 +395,7 @@ impl World {
                     time,
                     effect,
                     raw,
+                    contested: false,
                 },
             ),
         );
@@ -530,7 +532,8 @@ impl World {
         let share = KeyOperation {
             db: 0,
             key: name(key),
-            operation,
+            operation: Some(operation),
+            has_derived: false,
         };
         let repair = self.with_converge(at, None, |converge, _, next| converge.shipped(key, share, next));
         self.submit(at, None, repair.into_iter().collect());
