@@ -125,31 +125,19 @@ fn short_histories() {
             keys: 1,
             ..Load::default()
         };
-        run(
-            Load {
-                texts: true,
-                expiry: true,
-                ..load
-            },
-            0..3 * SEEDS,
-        );
-        run(
-            Load {
-                texts: true,
-                sets: true,
-                hashes: true,
-                ..load
-            },
-            0..3 * SEEDS,
-        );
-        run(Load { lists: true, ..load }, 0..3 * SEEDS);
-        run(
-            Load {
-                lists: true,
-                sites: 3,
-                ..load
-            },
-            0..3 * SEEDS,
-        );
+        let texts = Load {
+            texts: true,
+            expiry: true,
+            ..load
+        };
+        let lists = Load { lists: true, ..load };
+        let each = [
+            texts,
+            Load { sets: true, ..load },
+            Load { hashes: true, ..load },
+            lists,
+        ];
+        each.into_iter().for_each(|load| run(load, 0..3 * SEEDS));
+        run(Load { sites: 3, ..lists }, 0..3 * SEEDS);
     }
 }
