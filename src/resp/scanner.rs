@@ -9,11 +9,14 @@ use super::{Limits, inline, length};
 /// back.
 const ARGS_KEPT_MAX: usize = 1 << 16;
 
+/// Argument ranges the scanner has room for at first.
+const ARGS_ROOM_MIN: usize = 64;
+
 /// The largest negative count that is passed over, without its sign.
 const NEGATIVE_MAX: u64 = u32::MAX as u64;
 
 /// Where an argument stands in the buffer that was scanned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ArgRange {
     /// Its first byte, counted from the first byte of the command.
     pub start: u32,
@@ -85,7 +88,9 @@ pub enum Scan {
 pub struct Scanner {
     limits: Limits,
     state: State,
+    /// Room for arguments; the first `filled` are those of the current command.
     args: Vec<ArgRange>,
+    filled: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +98,7 @@ enum State {
     /// At the first byte of a command.
     Start,
     /// `left` arguments to come, the next one at `at`.
-    Args { at: usize, left: u32 },
+    Args { at: usize, left: usize },
     /// In a line, whose first `seen` bytes hold no LF.
     Line { seen: usize },
 }
@@ -111,7 +116,7 @@ impl Scanner {
     /// Forgets an incomplete command; the next buffer starts a new stream.
     pub fn reset(&mut self) {
         self.state = State::Start;
-        self.args.clear();
+        self.filled = 0;
     }
 
     /// The limits in force.
@@ -123,7 +128,7 @@ impl Scanner {
     /// outcome but [`Scan::NeedMore`] and an error, when they are the arguments so far.
     #[inline]
     pub fn args(&self) -> &[ArgRange] {
-        &self.args
+        self.args.get(..self.filled).unwrap_or_default()
     }
 
     /// Whether the last call left a command half read.
@@ -140,67 +145,44 @@ impl Scanner {
     /// What is wrong, and at which byte counted from `buf[0]`. The same call gives the same error.
     #[inline]
     pub fn next(&mut self, buf: &[u8]) -> Result<Scan, FrameError> {
-        match self.state {
+        let (mut at, mut left) = match self.state {
             State::Start => {
-                if self.args.len() > ARGS_KEPT_MAX {
-                    self.args = Vec::new();
-                }
-                self.args.clear();
-                match buf.first() {
-                    Some(b'*') => match length::read(buf, 1) {
-                        Some((count, at)) if count.wrapping_sub(1) < u64::from(self.limits.args_max) => {
-                            self.arguments(buf, at, count as u32)
-                        }
-                        _ => self.odd_count(buf),
-                    },
-                    Some(_) => self.line(buf, 0),
-                    None => Ok(Scan::NeedMore { missing: 1 }),
+                self.filled = 0;
+                match count(buf) {
+                    Some((count, at)) if count.wrapping_sub(1) < u64::from(self.limits.args_max) => {
+                        (at, count as usize)
+                    }
+                    _ => return self.odd_start(buf),
                 }
             }
-            State::Args { at, left } => self.arguments(buf, at, left),
-            State::Line { seen } => self.line(buf, seen),
+            State::Args { at, left } => (at, left),
+            State::Line { seen } => return self.line(buf, seen),
+        };
+        loop {
+            let room = self.args.get_mut(self.filled..).unwrap_or_default();
+            for slot in room.iter_mut().take(left) {
+                let Some((arg, next)) = argument(buf, at, &self.limits) else {
+                    self.state = State::Args { at, left };
+                    return self.stall(buf, at);
+                };
+                *slot = arg;
+                at = next;
+                left -= 1;
+                self.filled += 1;
+            }
+            if left == 0 {
+                self.state = State::Start;
+                return Ok(Scan::Command { len: at });
+            }
+            self.grow();
         }
     }
 
-    /// Reads `left` arguments from `at` on.
-    #[inline]
-    fn arguments(&mut self, buf: &[u8], mut at: usize, mut left: u32) -> Result<Scan, FrameError> {
-        while left > 0 {
-            let Some((arg, next)) = self.argument(buf, at) else {
-                self.state = State::Args { at, left };
-                return self.stall(buf, at);
-            };
-            self.args.push(arg);
-            at = next;
-            left -= 1;
-        }
-        self.state = State::Start;
-        Ok(Scan::Command { len: at })
-    }
-
-    /// The argument at `at` and where the next one starts; `None` if anything is missing or wrong.
-    #[inline(always)]
-    fn argument(&self, buf: &[u8], at: usize) -> Option<(ArgRange, usize)> {
-        if *buf.get(at)? != b'$' {
-            return None;
-        }
-        let (len, start) = length::read(buf, at + 1)?;
-        let end = start + len as usize;
-        let next = end + 2;
-        if len > u64::from(self.limits.bulk_bytes_max)
-            || next > self.limits.command_bytes_max as usize
-            || buf.get(end..next)? != b"\r\n"
-        {
-            return None;
-        }
-        // Both fit: `next` is within `command_bytes_max`.
-        Some((
-            ArgRange {
-                start: start as u32,
-                len: len as u32,
-            },
-            next,
-        ))
+    /// Makes room for more arguments: as many again as have really come.
+    #[cold]
+    fn grow(&mut self) {
+        let len = (self.args.len() * 2).max(ARGS_ROOM_MIN);
+        self.args.resize(len, ArgRange::default());
     }
 
     /// Why there is no argument at `at`.
@@ -257,6 +239,19 @@ impl Scanner {
         Ok(Scan::NeedMore { missing })
     }
 
+    /// The start of anything but a command with a sound count.
+    #[cold]
+    fn odd_start(&mut self, buf: &[u8]) -> Result<Scan, FrameError> {
+        if self.args.len() > ARGS_KEPT_MAX {
+            self.args = Vec::new();
+        }
+        match buf.first() {
+            Some(b'*') => self.odd_count(buf),
+            Some(_) => self.line(buf, 0),
+            None => Ok(Scan::NeedMore { missing: 1 }),
+        }
+    }
+
     /// A line, whose first `seen` bytes hold no LF.
     #[cold]
     fn line(&mut self, buf: &[u8], seen: usize) -> Result<Scan, FrameError> {
@@ -274,6 +269,7 @@ impl Scanner {
         let line = buf.get(..len - 1).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         inline::split(line, &mut self.args)?;
+        self.filled = self.args.len();
         self.state = State::Start;
         Ok(match (line.is_empty(), self.args.is_empty()) {
             (true, _) => Scan::Newline { len },
@@ -281,4 +277,45 @@ impl Scanner {
             _ => Scan::Inline { len },
         })
     }
+}
+
+/// The number of arguments at the start of `buf` and where the first one starts; `None` if anything is
+/// missing or out of the ordinary.
+#[inline(always)]
+fn count(buf: &[u8]) -> Option<(u64, usize)> {
+    match buf {
+        [b'*', digit @ b'0'..=b'9', b'\r', b'\n', ..] => Some((u64::from(digit - b'0'), 4)),
+        [b'*', ..] => length::read(buf, 1),
+        _ => None,
+    }
+}
+
+/// The argument at `at` and where the next one starts; `None` if anything is missing or wrong.
+#[inline(always)]
+fn argument(buf: &[u8], at: usize, limits: &Limits) -> Option<(ArgRange, usize)> {
+    // The shortest argument has six bytes, so one comparison covers the first digits of every length.
+    let (len, start) = match buf.get(at..)? {
+        [b'$', a @ b'0'..=b'9', b'\r', b'\n', _, _, ..] => (u64::from(a - b'0'), at + 4),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', _, ..] => {
+            (u64::from(a - b'0') * 10 + u64::from(b - b'0'), at + 5)
+        }
+        [b'$', ..] => length::read(buf, at + 1)?,
+        _ => return None,
+    };
+    let end = start + len as usize;
+    let next = end + 2;
+    if len > u64::from(limits.bulk_bytes_max)
+        || next > limits.command_bytes_max as usize
+        || buf.get(end..next)? != b"\r\n"
+    {
+        return None;
+    }
+    // Both fit: `next` is within `command_bytes_max`.
+    Some((
+        ArgRange {
+            start: start as u32,
+            len: len as u32,
+        },
+        next,
+    ))
 }
