@@ -24,6 +24,9 @@ mod limits;
 pub mod reply;
 mod scanner;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{Fault, FrameError};
 pub use limits::Limits;
 pub use scanner::{ArgRange, Scan, Scanner};

@@ -110,6 +110,7 @@ impl Scanner {
             limits,
             state: State::Start,
             args: Vec::new(),
+            filled: 0,
         }
     }
 
@@ -134,6 +135,12 @@ impl Scanner {
     /// Whether the last call left a command half read.
     pub fn is_inside(&self) -> bool {
         !matches!(self.state, State::Start)
+    }
+
+    /// Argument ranges there is room for now.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.args.capacity()
     }
 
     /// Frames the command at the start of `buf`.

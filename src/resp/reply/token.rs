@@ -79,24 +79,27 @@ pub enum Next<'a> {
 #[inline]
 pub fn token<'a>(buf: &'a [u8], limits: &Limits) -> Result<Next<'a>, FrameError> {
     // What a pipelined connection hears all day.
-    match buf {
-        [b'+', b'Q', b'U', b'E', b'U', b'E', b'D', b'\r', b'\n', ..] => Ok(Next::Token {
+    if buf.starts_with(b"+QUEUED\r\n") {
+        return Ok(Next::Token {
             token: Token::Simple(b"QUEUED"),
             len: 9,
+        });
+    }
+    match buf {
+        [b':', digit @ b'0'..=b'9', b'\r', b'\n', ..] => Ok(Next::Token {
+            token: Token::Int(i64::from(digit - b'0')),
+            len: 4,
         }),
         [b'+', b'O', b'K', b'\r', b'\n', ..] => Ok(Next::Token {
             token: Token::Simple(b"OK"),
             len: 5,
-        }),
-        [b':', digit @ b'0'..=b'9', b'\r', b'\n', ..] => Ok(Next::Token {
-            token: Token::Int(i64::from(digit - b'0')),
-            len: 4,
         }),
         _ => any(buf, limits),
     }
 }
 
 /// An element of any type.
+#[inline(never)]
 fn any<'a>(buf: &'a [u8], limits: &Limits) -> Result<Next<'a>, FrameError> {
     let Some(&kind) = buf.first() else {
         return Ok(Next::NeedMore { missing: 1 });
