@@ -1,1 +1,30 @@
-//! The `control` room.
+//! Control: what a running syncer tells about itself, and how it is asked.
+//!
+//! Owns the views (the status as values), their rendering for people ([`table()`]) and for collectors
+//! ([`metrics()`]), the requests and responses of the control socket, and in `io.rs` the socket itself.
+//! Depends on nothing: whoever runs the engine fills the views in.
+//!
+//! Invariants: a view is a plain value without locks or references into the engine; text from outside
+//! (errors of databases and peers) reaches a terminal without control characters; a field's name, once
+//! released, keeps its meaning, for scripts read `syncer status --json`.
+
+mod columns;
+#[cfg(feature = "io")]
+pub mod io;
+mod metrics;
+#[cfg(feature = "io")]
+mod request;
+mod table;
+mod view;
+
+pub use metrics::{Kind, Sample, metrics};
+#[cfg(feature = "io")]
+pub use request::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response};
+pub use table::table;
+pub use view::{
+    DatabaseLink, DatabaseView, LogView, OriginView, PeerState, PeerView, StatusView, TotalsView,
+    TrafficView, WindowView,
+};
+
+#[cfg(test)]
+mod tests;
