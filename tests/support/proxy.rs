@@ -64,13 +64,13 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The delay to keep, once the stall is over; nothing when the link is cut.
-    fn pass(&self, way: Way) -> Option<Duration> {
+    /// Waits while this direction is stalled; false once the link is cut.
+    fn pass(&self, way: Way) -> bool {
         let mut state = self.lock();
         while state.fault(way).stalled && !state.cut && !state.closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        (!state.cut && !state.closed).then(|| state.fault(way).delay)
+        !state.cut && !state.closed
     }
 }
 
@@ -191,7 +191,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: Way, shared: Arc<Shared>) {
     thread::spawn(move || {
         for (due, chunk) in receiver {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            if writer_shared.pass(way).is_none() || to.write_all(&chunk).is_err() {
+            if !writer_shared.pass(way) || to.write_all(&chunk).is_err() {
                 break;
             }
         }
@@ -199,10 +199,11 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: Way, shared: Arc<Shared>) {
     });
     thread::spawn(move || {
         let mut chunk = vec![0; 65_536];
-        while let Some(delay) = shared.pass(way) {
+        while shared.pass(way) {
             match from.read(&mut chunk) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => {
+                    let delay = shared.lock().fault(way).delay;
                     if sender.send((Instant::now() + delay, chunk[..n].to_vec())).is_err() {
                         break;
                     }
