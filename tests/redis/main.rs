@@ -7,3 +7,6 @@ mod support;
 
 mod forms;
 mod harness;
+mod atomic;
+mod counters;
+mod loops;

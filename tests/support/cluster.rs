@@ -162,6 +162,11 @@ impl Cluster {
         self.pair(one, other).into_iter().for_each(Proxy::cut);
     }
 
+    /// Resets the connections between two sites once; they may connect again at once.
+    pub fn drop_connections(&self, one: usize, other: usize) {
+        self.pair(one, other).into_iter().for_each(Proxy::drop_connections);
+    }
+
     /// A black hole between two sites: connections stay open, nothing passes.
     pub fn stall(&self, one: usize, other: usize) {
         for proxy in self.pair(one, other) {
