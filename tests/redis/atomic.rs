@@ -34,7 +34,10 @@ fn read(client: &mut Client, block: usize) -> Result<Reply, String> {
     if different.len() == 1 {
         return Ok(different.swap_remove(0));
     }
-    let brief: Vec<_> = different.iter().map(|v| v.text().trim_start_matches('0').to_string()).collect();
+    let brief: Vec<_> = different
+        .iter()
+        .map(|v| v.text().trim_start_matches('0').to_string())
+        .collect();
     Err(format!("block {block} was seen half: {brief:?}"))
 }
 
@@ -73,11 +76,18 @@ fn blocks_stay_whole(writers: &[usize], readers: &[usize], fault: impl Fn(&Clust
             assert_eq!(poller.join().expect("poller"), Vec::<String>::new());
         }
     });
-    assert!(reads.load(Ordering::Relaxed) > 10, "the pollers looked often enough");
+    assert!(
+        reads.load(Ordering::Relaxed) > 10,
+        "the pollers looked often enough"
+    );
     super::support::compare(&cluster);
     for block in 0..BLOCKS.len() {
         let value = read(&mut cluster.client(1), block).expect("whole").text();
-        assert_eq!(value.trim_start_matches('0'), "40", "the last generation of block {block}");
+        assert_eq!(
+            value.trim_start_matches('0'),
+            "40",
+            "the last generation of block {block}"
+        );
     }
 }
 
@@ -108,7 +118,13 @@ fn a_script_is_never_seen_half() {
     let start = Instant::now();
     for n in 1..=300 {
         writer.args(&["EVAL", script, "3", "n", "copy", "list"]);
-        let replies = reader.pipeline(&[vec!["MULTI"], vec!["GET", "n"], vec!["GET", "copy"], vec!["LLEN", "list"], vec!["EXEC"]]);
+        let replies = reader.pipeline(&[
+            vec!["MULTI"],
+            vec!["GET", "n"],
+            vec!["GET", "copy"],
+            vec!["LLEN", "list"],
+            vec!["EXEC"],
+        ]);
         let seen = replies[4].array();
         if seen[0] != Reply::Nil {
             assert_eq!(seen[0], seen[1], "after {n}");
@@ -116,6 +132,8 @@ fn a_script_is_never_seen_half() {
         }
     }
     assert!(start.elapsed() < Duration::from_secs(60));
-    wait_until("the last one has arrived", LONG, || reader.ok("GET copy").text() == "300");
+    wait_until("the last one has arrived", LONG, || {
+        reader.ok("GET copy").text() == "300"
+    });
     cluster.converge();
 }

@@ -52,7 +52,11 @@ impl Writer {
                 std::thread::sleep(Duration::from_millis(2));
             }
         });
-        Self { stop, rounds, thread: Some(thread) }
+        Self {
+            stop,
+            rounds,
+            thread: Some(thread),
+        }
     }
 
     fn stop(&mut self) {
@@ -70,8 +74,17 @@ fn increment(client: &mut Client, tally: &Tally, random: &mut Random) -> bool {
     for _ in 0..PIPELINE {
         let (counter, amount) = (random.below(COUNTERS), 1 + random.below(3) as i64);
         let words = match random.below(4) {
-            0 => vec!["DECRBY".into(), format!("counter:{counter}"), format!("-{amount}")],
-            1 => vec!["HINCRBY".into(), format!("hash:{}", counter % 3), counter.to_string(), amount.to_string()],
+            0 => vec![
+                "DECRBY".into(),
+                format!("counter:{counter}"),
+                format!("-{amount}"),
+            ],
+            1 => vec![
+                "HINCRBY".into(),
+                format!("hash:{}", counter % 3),
+                counter.to_string(),
+                amount.to_string(),
+            ],
             _ => vec!["INCRBY".into(), format!("counter:{counter}"), amount.to_string()],
         };
         encode(&mut bytes, &words);
@@ -98,7 +111,11 @@ fn increment(client: &mut Client, tally: &Tally, random: &mut Random) -> bool {
 fn value(client: &mut Client, counter: u64) -> i64 {
     let plain = client.run(&format!("GET counter:{counter}"));
     let field = client.run(&format!("HGET hash:{} {counter}", counter % 3));
-    [plain, field].iter().filter(|r| r.bytes().is_some()).map(crate::support::Reply::int).sum()
+    [plain, field]
+        .iter()
+        .filter(|r| r.bytes().is_some())
+        .map(crate::support::Reply::int)
+        .sum()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,11 +136,18 @@ enum Fault {
 /// Plays `faults` in random order while both sites are written, then checks every counter.
 fn chaos(name: &str, faults: &[Fault], rounds: usize) {
     let mut random = Random::announced(name);
-    let options = ServerOptions { aof: true, ..ServerOptions::default() }.with("appendfsync", "no");
+    let options = ServerOptions {
+        aof: true,
+        ..ServerOptions::default()
+    }
+    .with("appendfsync", "no");
     let mut cluster = Cluster::build(2).servers(&options).database_proxies().start();
     let tally = Arc::new(Tally::default());
     let ports: Vec<_> = cluster.sites.iter().map(|site| site.server.port).collect();
-    let mut writers: Vec<_> = ports.iter().map(|&port| Writer::start(port, &tally, random.split())).collect();
+    let mut writers: Vec<_> = ports
+        .iter()
+        .map(|&port| Writer::start(port, &tally, random.split()))
+        .collect();
 
     let mut order: Vec<_> = faults.iter().copied().cycle().take(rounds).collect();
     random.shuffle(&mut order);
@@ -151,7 +175,9 @@ fn chaos(name: &str, faults: &[Fault], rounds: usize) {
         let least = tally.acknowledged[counter as usize].load(Ordering::Relaxed);
         let most = least + tally.unknown[counter as usize].load(Ordering::Relaxed);
         if values[0] != values[1] || !(least..=most).contains(&values[0]) {
-            wrong.push(format!("counter {counter}: {values:?}, should be {least} to {most}"));
+            wrong.push(format!(
+                "counter {counter}: {values:?}, should be {least} to {most}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -160,7 +186,10 @@ fn chaos(name: &str, faults: &[Fault], rounds: usize) {
 /// Waits until the writers of every site whose database runs have made `pipelines` more.
 fn progress(cluster: &Cluster, writers: &[Writer], pipelines: u64) {
     let running = |n: usize| cluster.sites[n].server.is_running();
-    let goals: Vec<_> = writers.iter().map(|w| w.rounds.load(Ordering::Relaxed) + pipelines).collect();
+    let goals: Vec<_> = writers
+        .iter()
+        .map(|w| w.rounds.load(Ordering::Relaxed) + pipelines)
+        .collect();
     wait_until("the writers go on", LONG, || {
         let reached = |n: usize| writers[n].rounds.load(Ordering::Relaxed) >= goals[n];
         (0..writers.len()).all(|n| !running(n) || reached(n))

@@ -13,9 +13,14 @@ use crate::support::{Proxy, RedisServer, SHORT, ServerOptions, Way, differences,
 fn every_form_reads_back_equal_at_a_native_replica() {
     let source = RedisServer::start(ServerOptions::default());
     let replica = RedisServer::start(ServerOptions::default());
-    replica.client().ok(&format!("REPLICAOF 127.0.0.1 {}", source.port));
+    replica
+        .client()
+        .ok(&format!("REPLICAOF 127.0.0.1 {}", source.port));
     wait_until("the replica is in step", SHORT, || {
-        replica.info("replication").get("master_link_status").is_some_and(|s| s == "up")
+        replica
+            .info("replication")
+            .get("master_link_status")
+            .is_some_and(|s| s == "up")
     });
     run_all(&[&source], &mut |group| {
         let end = source.offset();
@@ -24,7 +29,11 @@ fn every_form_reads_back_equal_at_a_native_replica() {
         });
         let mut clients = [("source", source.client()), ("replica", replica.client())];
         let found = differences(&mut clients);
-        assert!(found.is_empty(), "after the forms of {group}:\n{}", explained(&found));
+        assert!(
+            found.is_empty(),
+            "after the forms of {group}:\n{}",
+            explained(&found)
+        );
     });
 }
 
@@ -46,8 +55,20 @@ fn the_comparison_finds_every_kind_of_difference() {
         client.load(&same);
     }
     // The same value in another encoding, another order of insertion, and a marker: no difference.
-    clients[0].1.load(&["SADD n 1 2 3", "HSET o a 1 b 2", "PFADD p a b", "SET {syncer}:a 1"]);
-    clients[1].1.load(&["SADD n x 3 2 1", "SREM n x", "HSET o b 2 a 1", "PFADD p b", "PFADD p a", "PFCOUNT p"]);
+    clients[0].1.load(&[
+        "SADD n 1 2 3",
+        "HSET o a 1 b 2",
+        "PFADD p a b",
+        "SET {syncer}:a 1",
+    ]);
+    clients[1].1.load(&[
+        "SADD n x 3 2 1",
+        "SREM n x",
+        "HSET o b 2 a 1",
+        "PFADD p b",
+        "PFADD p a",
+        "PFCOUNT p",
+    ]);
     assert_eq!(differences(&mut clients), Vec::<String>::new());
 
     let planted = [
@@ -59,7 +80,11 @@ fn the_comparison_finds_every_kind_of_difference() {
         ("SREM m p", "SADD m p", "\"m\""),
         ("ZINCRBY z 1 a", "ZINCRBY z -1 a", "\"z\""),
         ("XGROUP SETID x g 1-1", "XGROUP SETID x g 0", "\"x\""),
-        ("PEXPIREAT t 4102444800001", "PEXPIREAT t 4102444800000", "expires 4102444800000"),
+        (
+            "PEXPIREAT t 4102444800001",
+            "PEXPIREAT t 4102444800000",
+            "expires 4102444800000",
+        ),
         ("PERSIST t", "PEXPIREAT t 4102444800000", "\"t\""),
         ("MOVE s 3", "DEL s", "db 3"),
     ];
@@ -92,7 +117,9 @@ fn echo_server() -> u16 {
 
 fn dial(proxy: &Proxy, patience_ms: u64) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", proxy.port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(patience_ms))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(patience_ms)))
+        .unwrap();
     stream
 }
 
@@ -131,5 +158,8 @@ fn the_forwarder_cuts_stalls_delays_and_heals() {
     assert!(start.elapsed() >= Duration::from_millis(60), "late by the delay");
     proxy.drop_connections();
     assert!(!echoes(&mut open));
-    assert!(echoes(&mut dial(&proxy, 5_000)), "but a new connection is let through");
+    assert!(
+        echoes(&mut dial(&proxy, 5_000)),
+        "but a new connection is let through"
+    );
 }

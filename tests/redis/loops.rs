@@ -32,7 +32,11 @@ fn assert_silence(cluster: &Cluster, period: Duration) {
         for (site, &before) in cluster.sites.iter().zip(&before) {
             let grown = site.server.offset() - before;
             let pings = 14 * (1 + start.elapsed().as_secs() / 10 + 1);
-            assert!(grown.is_multiple_of(14) && grown <= pings, "the stream of {} grew by {grown}", site.name);
+            assert!(
+                grown.is_multiple_of(14) && grown <= pings,
+                "the stream of {} grew by {grown}",
+                site.name
+            );
         }
     }
 }
@@ -60,7 +64,11 @@ fn a_write_is_applied_once_at_every_other_site() {
     let calls = |site: usize| {
         let stats = cluster.sites[site].server.info("commandstats");
         let line = stats.get("cmdstat_incrby").map_or("calls=0,", String::as_str);
-        let number = line.trim_start_matches("calls=").split(',').next().expect("calls");
+        let number = line
+            .trim_start_matches("calls=")
+            .split(',')
+            .next()
+            .expect("calls");
         number.parse::<u64>().expect("a number of calls")
     };
     let mut client = cluster.client(0);
@@ -68,6 +76,10 @@ fn a_write_is_applied_once_at_every_other_site() {
         client.ok(&format!("INCRBY once:{} 1", n % 7));
     }
     cluster.converge();
-    assert_eq!([calls(0), calls(1), calls(2)], [500, 500, 500], "calls of INCRBY at a, b, c");
+    assert_eq!(
+        [calls(0), calls(1), calls(2)],
+        [500, 500, 500],
+        "calls of INCRBY at a, b, c"
+    );
     assert_silence(&cluster, Duration::from_secs(1));
 }

@@ -5,8 +5,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod atomic;
+mod conflicts;
+mod counters;
+mod errors;
 mod forms;
 mod harness;
-mod atomic;
-mod counters;
 mod loops;
+mod refuse;
+mod restart;
+mod snapshots;

@@ -22,7 +22,9 @@ impl Reply {
     pub fn int(&self) -> i64 {
         match self {
             Self::Int(n) => *n,
-            Self::Bulk(b) => String::from_utf8_lossy(b).parse().unwrap_or_else(|_| panic!("no number: {self:?}")),
+            Self::Bulk(b) => String::from_utf8_lossy(b)
+                .parse()
+                .unwrap_or_else(|_| panic!("no number: {self:?}")),
             _ => panic!("no number: {self:?}"),
         }
     }
@@ -122,7 +124,11 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         stream.set_write_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self { stream, buffer: Vec::new(), start: 0 })
+        Ok(Self {
+            stream,
+            buffer: Vec::new(),
+            start: 0,
+        })
     }
 
     /// Sends bytes that are already encoded, without reading.
@@ -173,7 +179,8 @@ impl Client {
 
     #[track_caller]
     pub fn args<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
-        self.try_args(args).unwrap_or_else(|e| panic!("connection lost: {e}"))
+        self.try_args(args)
+            .unwrap_or_else(|e| panic!("connection lost: {e}"))
     }
 
     /// One command given as a line; an error reply is returned, not raised.
@@ -197,8 +204,12 @@ impl Client {
         for command in commands {
             encode(&mut out, command);
         }
-        self.send_raw(&out).unwrap_or_else(|e| panic!("connection lost: {e}"));
-        commands.iter().map(|_| self.try_read().unwrap_or_else(|e| panic!("connection lost: {e}"))).collect()
+        self.send_raw(&out)
+            .unwrap_or_else(|e| panic!("connection lost: {e}"));
+        commands
+            .iter()
+            .map(|_| self.try_read().unwrap_or_else(|e| panic!("connection lost: {e}")))
+            .collect()
     }
 
     /// Many command lines in pieces, so that neither side's socket buffer can fill up; errors are raised.

@@ -84,7 +84,11 @@ impl ClusterBuilder {
                 links.insert((from, to), Proxy::start(sites[to].link_port));
             }
         }
-        let cluster = Cluster { sites, database_proxies, links };
+        let cluster = Cluster {
+            sites,
+            database_proxies,
+            links,
+        };
         for site in 0..cluster.sites.len() {
             cluster.sites[site].write_config(&cluster.peers_of(site));
         }
@@ -113,7 +117,6 @@ pub struct Cluster {
 
 impl Cluster {
     /// Sites with databases of the default kind, running and connected.
-    #[expect(clippy::new_ret_no_self, reason = "the short way through the builder")]
     pub fn new(sites: usize) -> Self {
         ClusterBuilder::new(sites).start()
     }
@@ -147,7 +150,12 @@ impl Cluster {
 
     #[track_caller]
     fn wait_site_connected(&self, site: &Site) {
-        let others: Vec<_> = self.sites.iter().filter(|s| s.name != site.name).map(|s| &s.name).collect();
+        let others: Vec<_> = self
+            .sites
+            .iter()
+            .filter(|s| s.name != site.name)
+            .map(|s| &s.name)
+            .collect();
         site.wait_status("database and peers are connected", |status| {
             status.database_is_up() && others.iter().all(|name| status.peer_is_up(name))
         });
@@ -164,7 +172,9 @@ impl Cluster {
 
     /// Resets the connections between two sites once; they may connect again at once.
     pub fn drop_connections(&self, one: usize, other: usize) {
-        self.pair(one, other).into_iter().for_each(Proxy::drop_connections);
+        self.pair(one, other)
+            .into_iter()
+            .for_each(Proxy::drop_connections);
     }
 
     /// A black hole between two sites: connections stay open, nothing passes.
@@ -199,7 +209,10 @@ impl Cluster {
 
     /// Ends every fault of every link and forwarder.
     pub fn heal_all(&self) {
-        self.links.values().chain(&self.database_proxies).for_each(Proxy::heal);
+        self.links
+            .values()
+            .chain(&self.database_proxies)
+            .for_each(Proxy::heal);
     }
 
     /// Every syncer has read all that its database has executed so far.
@@ -222,7 +235,11 @@ impl Cluster {
         let start = Instant::now();
         let mut seen = Vec::new();
         while !self.is_quiet(&mut seen) {
-            assert!(start.elapsed() < deadline, "not quiet after {deadline:?}:\n{}", seen.join("\n"));
+            assert!(
+                start.elapsed() < deadline,
+                "not quiet after {deadline:?}:\n{}",
+                seen.join("\n")
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
     }
@@ -233,9 +250,16 @@ impl Cluster {
         let offsets: Vec<_> = self.sites.iter().map(|s| s.server.offset()).collect();
         let mut quiet = true;
         // Twice, because an acknowledgement may be on its way between two sites that were asked in turn.
-        for (site, &offset) in self.sites.iter().zip(&offsets).chain(self.sites.iter().zip(&offsets)) {
+        for (site, &offset) in self
+            .sites
+            .iter()
+            .zip(&offsets)
+            .chain(self.sites.iter().zip(&offsets))
+        {
             let status = site.status();
-            quiet &= status.as_ref().is_some_and(|s| s.number("database.offset") >= offset && s.is_quiet());
+            quiet &= status
+                .as_ref()
+                .is_some_and(|s| s.number("database.offset") >= offset && s.is_quiet());
             let status = status.map_or("no status".into(), |s| s.0.to_string());
             seen.push(format!("{} at {offset}: {status}", site.name));
             if !quiet {
@@ -244,7 +268,10 @@ impl Cluster {
         }
         let after: Vec<_> = self.sites.iter().map(|s| s.server.offset()).collect();
         seen.push(format!("offsets {offsets:?}, then {after:?}"));
-        after.iter().zip(&offsets).all(|(after, before)| is_pings(after - before))
+        after
+            .iter()
+            .zip(&offsets)
+            .all(|(after, before)| is_pings(after - before))
     }
 
     /// Waits for quiet and compares the data of all sites.
@@ -265,7 +292,10 @@ impl Cluster {
                 return;
             }
             let name = &self.sites[site].name;
-            assert!(start.elapsed() < LONG, "{line} is {last:?} at {name}, expected {expected:?}");
+            assert!(
+                start.elapsed() < LONG,
+                "{line} is {last:?} at {name}, expected {expected:?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

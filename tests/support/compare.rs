@@ -27,7 +27,11 @@ type Keys = BTreeMap<(usize, Vec<u8>), Entry>;
 /// Panics, showing the first differences, unless all sites of the cluster hold the same data.
 #[track_caller]
 pub fn compare(cluster: &Cluster) {
-    let mut clients: Vec<_> = cluster.sites.iter().map(|s| (s.name.as_str(), s.server.client())).collect();
+    let mut clients: Vec<_> = cluster
+        .sites
+        .iter()
+        .map(|s| (s.name.as_str(), s.server.client()))
+        .collect();
     let found = differences(&mut clients);
     assert!(found.is_empty(), "the sites' data differ:\n{}", found.join("\n"));
 }
@@ -81,12 +85,23 @@ fn describe(
         return Some(line);
     }
     if left.expiry != right.expiry {
-        let _ = write!(line, " expires {} at {}, {} at {};", left.expiry, one.0, right.expiry, two.0);
+        let _ = write!(
+            line,
+            " expires {} at {}, {} at {};",
+            left.expiry, one.0, right.expiry, two.0
+        );
     }
-    let values = (value(&mut one.1, *db, key, &left.kind), value(&mut two.1, *db, key, &right.kind));
+    let values = (
+        value(&mut one.1, *db, key, &left.kind),
+        value(&mut two.1, *db, key, &right.kind),
+    );
     if left.payload != right.payload && values.0 != values.1 {
         let (left_text, right_text) = (brief(&values.0), brief(&values.1));
-        let _ = write!(line, " {} {left_text} at {}, {right_text} at {}", left.kind, one.0, two.0);
+        let _ = write!(
+            line,
+            " {} {left_text} at {}, {right_text} at {}",
+            left.kind, one.0, two.0
+        );
     } else if left.expiry == right.expiry {
         return None;
     }
@@ -129,8 +144,14 @@ fn scan(client: &mut Client) -> Vec<Vec<u8>> {
     let mut cursor = "0".to_string();
     loop {
         let reply = client.ok(&format!("SCAN {cursor} COUNT 1000"));
-        let [next, page] = reply.array() else { panic!("SCAN answered {reply:?}") };
-        names.extend(page.array().iter().filter_map(|name| name.bytes().map(<[u8]>::to_vec)));
+        let [next, page] = reply.array() else {
+            panic!("SCAN answered {reply:?}")
+        };
+        names.extend(
+            page.array()
+                .iter()
+                .filter_map(|name| name.bytes().map(<[u8]>::to_vec)),
+        );
         cursor = next.text();
         if cursor == "0" {
             names.sort();
@@ -144,7 +165,10 @@ fn scan(client: &mut Client) -> Vec<Vec<u8>> {
 fn value(client: &mut Client, db: usize, key: &[u8], kind: &str) -> Vec<Reply> {
     client.ok(&format!("SELECT {db}"));
     let read = |client: &mut Client, parts: &[&str]| {
-        let args: Vec<&[u8]> = parts.iter().map(|p| if *p == "KEY" { key } else { p.as_bytes() }).collect();
+        let args: Vec<&[u8]> = parts
+            .iter()
+            .map(|p| if *p == "KEY" { key } else { p.as_bytes() })
+            .collect();
         client.args(&args)
     };
     match kind {
@@ -167,10 +191,15 @@ fn stream(client: &mut Client, read: &dyn Fn(&mut Client, &[&str]) -> Reply) -> 
     for group in groups.array() {
         // Not the number of consumers: one that never got an entry is not told to replicas.
         parts.extend(fields(group, &["name", "pending", "last-delivered-id"]));
-        let name = fields(group, &["name"]).first().map(Reply::text).unwrap_or_default();
+        let name = fields(group, &["name"])
+            .first()
+            .map(Reply::text)
+            .unwrap_or_default();
         let pending = read(client, &["XPENDING", "KEY", &name, "-", "+", "100000"]);
         for entry in pending.array() {
-            let [id, consumer, _idle, deliveries] = entry.array() else { panic!("XPENDING: {entry:?}") };
+            let [id, consumer, _idle, deliveries] = entry.array() else {
+                panic!("XPENDING: {entry:?}")
+            };
             parts.extend([id.clone(), consumer.clone(), deliveries.clone()]);
         }
     }
@@ -180,12 +209,19 @@ fn stream(client: &mut Client, read: &dyn Fn(&mut Client, &[&str]) -> Reply) -> 
 /// The values of these fields of a flat map reply.
 fn fields(map: &Reply, names: &[&str]) -> Vec<Reply> {
     let pairs = map.array().chunks(2);
-    pairs.filter(|p| names.contains(&p[0].text().as_str())).map(|p| p[1].clone()).collect()
+    pairs
+        .filter(|p| names.contains(&p[0].text().as_str()))
+        .map(|p| p[1].clone())
+        .collect()
 }
 
 /// A flat reply cut into rows, sorted.
 fn sorted(reply: Reply, width: usize) -> Vec<Reply> {
-    let mut rows: Vec<_> = reply.array().chunks(width).map(|row| Reply::Array(row.to_vec())).collect();
+    let mut rows: Vec<_> = reply
+        .array()
+        .chunks(width)
+        .map(|row| Reply::Array(row.to_vec()))
+        .collect();
     rows.sort();
     rows
 }

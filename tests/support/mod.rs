@@ -30,7 +30,6 @@ pub use proxy::{Proxy, Way};
 pub use random::Random;
 pub use server::{RedisServer, ServerOptions};
 pub use site::{Site, run_to_end};
-pub use status::Status;
 pub use wait::{LONG, SHORT, clock_tick, wait_until};
 
 /// The keys that belong to the syncer: they differ from site to site and are not data.

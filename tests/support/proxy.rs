@@ -169,8 +169,15 @@ fn accept(listener: &TcpListener, target: u16, shared: &Arc<Shared>) {
         };
         let _ = near.set_nodelay(true);
         let _ = far.set_nodelay(true);
-        let ends = [near.try_clone(), far.try_clone(), near.try_clone(), far.try_clone()];
-        let [Ok(near_kept), Ok(far_kept), Ok(near_write), Ok(far_write)] = ends else { continue };
+        let ends = [
+            near.try_clone(),
+            far.try_clone(),
+            near.try_clone(),
+            far.try_clone(),
+        ];
+        let [Ok(near_kept), Ok(far_kept), Ok(near_write), Ok(far_write)] = ends else {
+            continue;
+        };
         shared.change(|state| {
             if state.cut {
                 reset(&near_kept);
@@ -204,7 +211,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, way: Way, shared: Arc<Shared>) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => {
                     let delay = shared.lock().fault(way).delay;
-                    if sender.send((Instant::now() + delay, chunk[..n].to_vec())).is_err() {
+                    if sender
+                        .send((Instant::now() + delay, chunk[..n].to_vec()))
+                        .is_err()
+                    {
                         break;
                     }
                 }

@@ -11,7 +11,10 @@ impl Random {
     pub fn announced(test: &str) -> Self {
         let seed = match std::env::var("SYNCER_TEST_SEED") {
             Ok(text) => text.trim().parse().expect("SYNCER_TEST_SEED is a decimal number"),
-            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).expect("clock after 1970").as_nanos() as u64,
+            Err(_) => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("clock after 1970")
+                .as_nanos() as u64,
         };
         println!("{test}: SYNCER_TEST_SEED={seed}");
         Self(seed)

@@ -51,9 +51,20 @@ pub struct RedisServer {
 
 impl RedisServer {
     pub fn start(options: ServerOptions) -> Self {
-        let dir = tempfile::Builder::new().prefix("syncer-db-").tempdir().expect("temporary folder");
-        let tls = options.tls.then(|| (free_port(), certificate::make(dir.path(), "database")));
-        let mut server = Self { port: free_port(), tls, options, dir, child: None };
+        let dir = tempfile::Builder::new()
+            .prefix("syncer-db-")
+            .tempdir()
+            .expect("temporary folder");
+        let tls = options
+            .tls
+            .then(|| (free_port(), certificate::make(dir.path(), "database")));
+        let mut server = Self {
+            port: free_port(),
+            tls,
+            options,
+            dir,
+            child: None,
+        };
         server.restart();
         server
     }
@@ -61,9 +72,20 @@ impl RedisServer {
     /// Starts the stopped server again and waits until it has loaded its data.
     pub fn restart(&mut self) {
         assert!(self.child.is_none(), "the server is running");
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("log file");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("log file");
         let mut command = Command::new(server_program());
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.args([
+            "--port",
+            &self.port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+        ]);
         command.arg("--dir").arg(self.dir.path());
         command.args(["--appendonly", if self.options.aof { "yes" } else { "no" }]);
         command.args(["--appendfsync", "everysec", "--repl-diskless-sync-delay", "0"]);
@@ -73,19 +95,33 @@ impl RedisServer {
         }
         if let Some((port, files)) = &self.tls {
             command.args(["--tls-port", &port.to_string(), "--tls-auth-clients", "no"]);
-            command.arg("--tls-cert-file").arg(&files.certificate).arg("--tls-key-file").arg(&files.key);
+            command
+                .arg("--tls-cert-file")
+                .arg(&files.certificate)
+                .arg("--tls-key-file")
+                .arg(&files.key);
             command.arg("--tls-ca-cert-file").arg(&files.certificate);
         }
         for (name, value) in &self.options.extra {
-            command.args([&format!("--{name}"), value]);
+            command.arg(format!("--{name}")).args(value.split(' '));
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log file")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", server_program()));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log file"))
+            .stderr(log);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", server_program()));
         self.child = Some(child);
         wait_until("the database answers", LONG, || {
-            let gone = self.child.as_mut().is_some_and(|c| c.try_wait().expect("child").is_some());
+            let gone = self
+                .child
+                .as_mut()
+                .is_some_and(|c| c.try_wait().expect("child").is_some());
             assert!(!gone, "the database ended at its start:\n{}", self.log());
-            self.try_client().and_then(|mut c| c.try_run("PING")).is_ok_and(|r| !r.is_error())
+            self.try_client()
+                .and_then(|mut c| c.try_run("PING"))
+                .is_ok_and(|r| !r.is_error())
         });
         let mut client = self.client();
         for (name, rules) in &self.options.users {
@@ -113,7 +149,8 @@ impl RedisServer {
 
     #[track_caller]
     pub fn client(&self) -> Client {
-        self.try_client().unwrap_or_else(|e| panic!("the database on port {} does not answer: {e}", self.port))
+        self.try_client()
+            .unwrap_or_else(|e| panic!("the database on port {} does not answer: {e}", self.port))
     }
 
     /// `kill -9`.
@@ -137,14 +174,20 @@ impl RedisServer {
     /// A section of INFO as a map.
     pub fn info(&self, section: &str) -> BTreeMap<String, String> {
         let text = self.client().ok(&format!("INFO {section}")).text();
-        text.lines().filter_map(|l| l.split_once(':')).map(|(k, v)| (k.into(), v.trim().into())).collect()
+        text.lines()
+            .filter_map(|l| l.split_once(':'))
+            .map(|(k, v)| (k.into(), v.trim().into()))
+            .collect()
     }
 
     #[track_caller]
     pub fn info_number(&self, section: &str, field: &str) -> u64 {
         let info = self.info(section);
-        let text = info.get(field).unwrap_or_else(|| panic!("INFO {section} has no {field}"));
-        text.parse().unwrap_or_else(|_| panic!("INFO {section}: {field} is {text:?}"))
+        let text = info
+            .get(field)
+            .unwrap_or_else(|| panic!("INFO {section} has no {field}"));
+        text.parse()
+            .unwrap_or_else(|_| panic!("INFO {section}: {field} is {text:?}"))
     }
 
     /// The end of the replication stream.
@@ -155,15 +198,17 @@ impl RedisServer {
     /// Major and minor version of the command set: Redis' own, or the one a Valkey server says it speaks.
     pub fn version(&self) -> (u32, u32) {
         let info = self.info("server");
-        let mut parts = info["redis_version"].split('.').map(|p| p.parse().expect("version"));
+        let mut parts = info["redis_version"]
+            .split('.')
+            .map(|p| p.parse().expect("version"));
         (parts.next().expect("major"), parts.next().expect("minor"))
     }
 
     /// The address for the `database` key of a syncer's configuration.
     pub fn url(&self, user: Option<(&str, &str)>) -> String {
         let who = match (user, &self.options.password) {
-            (Some((user, password)), _) => format!("{user}:{password}@"),
-            (None, Some(password)) => format!(":{password}@"),
+            (Some((user, password)), _) => format!("{user}:{}@", percent_encoded(password)),
+            (None, Some(password)) => format!(":{}@", percent_encoded(password)),
             (None, None) => String::new(),
         };
         match &self.tls {
@@ -177,7 +222,9 @@ impl RedisServer {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read(self.log_path()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+        std::fs::read(self.log_path())
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -185,9 +232,22 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("--- database on port {}, last lines of its log\n{}", self.port, tail(&self.log(), 25));
+            eprintln!(
+                "--- database on port {}, last lines of its log\n{}",
+                self.port,
+                tail(&self.log(), 25)
+            );
         }
     }
+}
+
+/// A password as it stands in an address.
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => (byte as char).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 /// The last `count` lines.
@@ -198,5 +258,9 @@ pub fn tail(text: &str, count: usize) -> String {
 
 /// A file for a child's output, appended over restarts.
 pub fn append_to(path: &std::path::Path) -> File {
-    OpenOptions::new().create(true).append(true).open(path).expect("log file")
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("log file")
 }

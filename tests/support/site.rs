@@ -42,7 +42,10 @@ pub struct Site {
 
 impl Site {
     pub fn new(name: &str, database_id: &str, server: RedisServer) -> Self {
-        let dir = tempfile::Builder::new().prefix("syncer-site-").tempdir().expect("temporary folder");
+        let dir = tempfile::Builder::new()
+            .prefix("syncer-site-")
+            .tempdir()
+            .expect("temporary folder");
         Self {
             name: name.into(),
             server,
@@ -72,17 +75,28 @@ impl Site {
 
     /// The text of the configuration file.
     pub fn config(&self, peers: &[PeerEntry]) -> String {
-        let user = self.user.as_ref().map(|(user, password)| (user.as_str(), password.as_str()));
+        let user = self
+            .user
+            .as_ref()
+            .map(|(user, password)| (user.as_str(), password.as_str()));
         let url = self.database_url.clone().unwrap_or_else(|| self.server.url(user));
         let data_dir = self.dir.path().join("data");
         let mut text = format!("site = {:?}\ndatabase_id = {:?}\n", self.name, self.database_id);
-        let _ = writeln!(text, "database = {url:?}\ndata_dir = {:?}\n{}", data_dir, self.extra_top);
+        let _ = writeln!(
+            text,
+            "database = {url:?}\ndata_dir = {:?}\n{}",
+            data_dir, self.extra_top
+        );
         let _ = writeln!(text, "[link]\nlisten = \"127.0.0.1:{}\"", self.link_port);
         if let Some((_, files)) = &self.server.tls {
             let _ = writeln!(text, "\n[database_tls]\nca_file = {:?}", files.certificate);
         }
         for peer in peers {
-            let _ = writeln!(text, "\n[[peer]]\nsite = {:?}\naddress = {:?}", peer.site, peer.address);
+            let _ = writeln!(
+                text,
+                "\n[[peer]]\nsite = {:?}\naddress = {:?}",
+                peer.site, peer.address
+            );
             let _ = writeln!(text, "certificate = {:?}", peer.certificate);
         }
         text + "\n" + &self.extra
@@ -96,8 +110,17 @@ impl Site {
     pub fn init(&self) {
         self.write_config(&[]);
         let output = self.command("init", &[]);
-        assert!(output.status.success(), "syncer init of {}: {}", self.name, say(&output));
-        assert!(self.certificate_path().is_file(), "syncer init made no {}", self.certificate_path().display());
+        assert!(
+            output.status.success(),
+            "syncer init of {}: {}",
+            self.name,
+            say(&output)
+        );
+        assert!(
+            self.certificate_path().is_file(),
+            "syncer init made no {}",
+            self.certificate_path().display()
+        );
     }
 
     /// Runs one command of the syncer to its end.
@@ -115,7 +138,11 @@ impl Site {
         assert!(self.child.is_none(), "syncer {} is running", self.name);
         let log = append_to(&self.log_path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncer"));
-        command.args(["run", "--config"]).arg(self.config_path()).args(flags).stdin(Stdio::null());
+        command
+            .args(["run", "--config"])
+            .arg(self.config_path())
+            .args(flags)
+            .stdin(Stdio::null());
         command.stdout(log.try_clone().expect("log file")).stderr(log);
         self.child = Some(command.spawn().expect("the syncer starts"));
     }
@@ -150,19 +177,14 @@ impl Site {
 
     /// Waits until the syncer ends by itself; its exit code.
     pub fn wait_for_end(&mut self) -> Option<i32> {
-        let name = self.name.clone();
-        let mut child = self.child.take().expect("the syncer is running");
+        let child = self.child.as_mut().expect("the syncer is running");
         let mut status = None;
-        let start = std::time::Instant::now();
-        while status.is_none() && start.elapsed() < SHORT {
+        wait_until(&format!("syncer {} ends", self.name), SHORT, || {
             status = child.try_wait().expect("child");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        if status.is_none() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        status.unwrap_or_else(|| panic!("syncer {name} did not end within {SHORT:?}")).code()
+            status.is_some()
+        });
+        self.child = None;
+        status.and_then(|status| status.code())
     }
 
     /// `syncer status --json`; nothing while the syncer does not answer.
@@ -205,15 +227,23 @@ impl Site {
 
     /// What the syncer has logged, over all its starts.
     pub fn log(&self) -> String {
-        std::fs::read(self.log_path()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+        std::fs::read(self.log_path())
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+            .unwrap_or_default()
     }
 
     /// Waits until the syncer's log has a line with all of these words.
     #[track_caller]
     pub fn wait_log(&self, expected: &[&str]) {
-        wait_until(&format!("the log of {} says {expected:?}", self.name), SHORT, || {
-            self.log().lines().any(|line| expected.iter().all(|word| line.contains(word)))
-        });
+        wait_until(
+            &format!("the log of {} says {expected:?}", self.name),
+            SHORT,
+            || {
+                self.log()
+                    .lines()
+                    .any(|line| expected.iter().all(|word| line.contains(word)))
+            },
+        );
     }
 }
 
@@ -221,7 +251,11 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("--- syncer {}, last lines of its log\n{}", self.name, tail(&self.log(), 40));
+            eprintln!(
+                "--- syncer {}, last lines of its log\n{}",
+                self.name,
+                tail(&self.log(), 40)
+            );
         }
     }
 }
@@ -229,12 +263,20 @@ impl Drop for Site {
 /// Runs `syncer NAME --config FILE` to its end.
 pub fn run_to_end(name: &str, config: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_syncer"));
-    command.arg(name).arg("--config").arg(config).args(more).stdin(Stdio::null());
+    command
+        .arg(name)
+        .arg("--config")
+        .arg(config)
+        .args(more)
+        .stdin(Stdio::null());
     command.output().expect("the syncer starts")
 }
 
 /// A finished command's words, for messages.
 pub fn say(output: &Output) -> String {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     format!("{}\n{out}{err}", output.status)
 }

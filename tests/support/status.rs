@@ -29,8 +29,14 @@ impl Status {
     pub fn peer(&self, site: &str) -> Status {
         let peers = self.0.get("peers").and_then(Value::as_array);
         let peers = peers.unwrap_or_else(|| panic!("the status has no peers: {}", self.0));
-        let found = peers.iter().find(|p| p.get("site").and_then(Value::as_str) == Some(site));
-        Status(found.unwrap_or_else(|| panic!("the status has no peer {site}: {}", self.0)).clone())
+        let found = peers
+            .iter()
+            .find(|p| p.get("site").and_then(Value::as_str) == Some(site));
+        Status(
+            found
+                .unwrap_or_else(|| panic!("the status has no peer {site}: {}", self.0))
+                .clone(),
+        )
     }
 
     /// The syncer reads its database's replication stream.
@@ -58,9 +64,21 @@ impl Status {
 
     /// Nothing is on its way from, to or inside this site, as far as its syncer knows.
     pub fn is_quiet(&self) -> bool {
-        let window = ["window.operations", "window.keys_in_conflict", "window.keys_waiting"];
-        let peers = self.0.get("peers").and_then(Value::as_array).cloned().unwrap_or_default();
+        let window = [
+            "window.operations",
+            "window.keys_in_conflict",
+            "window.keys_waiting",
+        ];
+        let peers = self
+            .0
+            .get("peers")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         window.iter().all(|path| self.number(path) == 0)
-            && peers.into_iter().map(Status).all(|p| p.number("lag_operations") == 0)
+            && peers
+                .into_iter()
+                .map(Status)
+                .all(|p| p.number("lag_operations") == 0)
     }
 }

@@ -13,7 +13,10 @@ pub fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() ->
     let start = Instant::now();
     let mut pause = Duration::from_millis(2);
     while !condition() {
-        assert!(start.elapsed() < deadline, "gave up after {deadline:?} waiting until {what}");
+        assert!(
+            start.elapsed() < deadline,
+            "gave up after {deadline:?} waiting until {what}"
+        );
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
     }

@@ -83,7 +83,13 @@ pub struct Runner<'a> {
 impl<'a> Runner<'a> {
     pub fn new(server: &'a RedisServer, helper: &RedisServer) -> Self {
         let (main, version) = (server.client(), server.version());
-        Self { server, main, side: BTreeMap::new(), version, helper_port: helper.port }
+        Self {
+            server,
+            main,
+            side: BTreeMap::new(),
+            version,
+            helper_port: helper.port,
+        }
     }
 
     /// Runs one form on keys that begin with `prefix`; false if this server's version does not have it.
@@ -108,7 +114,11 @@ impl<'a> Runner<'a> {
         }
         if let Some(name) = step.strip_prefix('?') {
             let reply = self.side(name).try_read().map_err(|e| e.to_string())?;
-            return if reply.is_error() { Err(reply.text()) } else { Ok(()) };
+            return if reply.is_error() {
+                Err(reply.text())
+            } else {
+                Ok(())
+            };
         }
         if let Some((name, line)) = step.strip_prefix('@').and_then(|s| s.split_once(' ')) {
             let args = self.args(prefix, line);
@@ -122,7 +132,11 @@ impl<'a> Runner<'a> {
         if let Some((name, line)) = step.strip_prefix('=').and_then(|s| s.split_once(' ')) {
             let args = self.args(prefix, line);
             let reply = self.side(name).args(&args);
-            return if reply.is_error() { Err(reply.text()) } else { Ok(()) };
+            return if reply.is_error() {
+                Err(reply.text())
+            } else {
+                Ok(())
+            };
         }
         let refused = step.starts_with('!');
         let args = self.args(prefix, step.trim_start_matches('!'));
@@ -159,7 +173,10 @@ impl<'a> Runner<'a> {
 /// Writes every form, the next one always at the next database, and lets `after_group` compare.
 pub fn run_all(servers: &[&RedisServer], after_group: &mut dyn FnMut(&str)) {
     let helper = RedisServer::start(ServerOptions::default());
-    let mut runners: Vec<_> = servers.iter().map(|server| Runner::new(server, &helper)).collect();
+    let mut runners: Vec<_> = servers
+        .iter()
+        .map(|server| Runner::new(server, &helper))
+        .collect();
     let (mut run, mut left_out) = (0, 0);
     for (group, forms) in GROUPS {
         for (n, form) in forms.iter().enumerate() {
@@ -194,9 +211,17 @@ fn every_form_reads_back_equal(sites: usize) {
     let servers: Vec<_> = cluster.sites.iter().map(|site| &site.server).collect();
     run_all(&servers, &mut |group| {
         cluster.quiet();
-        let mut clients: Vec<_> = cluster.sites.iter().map(|s| (s.name.as_str(), s.server.client())).collect();
+        let mut clients: Vec<_> = cluster
+            .sites
+            .iter()
+            .map(|s| (s.name.as_str(), s.server.client()))
+            .collect();
         let found = differences(&mut clients);
-        assert!(found.is_empty(), "after the forms of {group}:\n{}", explained(&found));
+        assert!(
+            found.is_empty(),
+            "after the forms of {group}:\n{}",
+            explained(&found)
+        );
     });
 }
 
@@ -231,7 +256,8 @@ fn forms_on_whole_databases_read_back_equal() {
     let helper = RedisServer::start(ServerOptions::default());
     for (n, form) in forms.iter().enumerate() {
         for site in &cluster.sites {
-            let lines = [0, 1, 2].map(|db| format!("SELECT {db} ; SET #{}{db} {n} ; RPUSH #l{db} {}", site.name, n));
+            let lines =
+                [0, 1, 2].map(|db| format!("SELECT {db} ; SET #{}{db} {n} ; RPUSH #l{db} {}", site.name, n));
             Runner::new(&site.server, &helper).run("", &lines.join(" ; "));
             cluster.converge();
         }
