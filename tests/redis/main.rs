@@ -1,0 +1,17 @@
+//! The product on real servers: every test starts its own databases and syncers on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod atomic;
+mod conflicts;
+mod counters;
+mod errors;
+mod forms;
+mod harness;
+mod loops;
+mod refuse;
+mod restart;
+mod snapshots;
