@@ -9,7 +9,8 @@
 //!     Paused               Paused                         └──$EOF:──▶ Marked ─▶ Edge ─┘
 //! ```
 //!
-//! Bytes go in by [`Psync::handle`], events come out, bytes to send are taken with [`Psync::output`]. Bare
+//! Bytes go in by [`Psync::handle`], events come out, bytes to send are taken with
+//! [`Psync::output`] after every call. Bare
 //! newlines (the database is alive, a snapshot is being made) are dropped wherever they may stand: before
 //! any answer, before the snapshot's header, behind the snapshot. A second of silence means nothing here;
 //! the caller has the clock.
