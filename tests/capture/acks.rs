@@ -89,6 +89,13 @@ fn a_failover_does_not_choose_us() {
     link.wait("it goes on", |heard| heard.continued.is_some());
 }
 
+/// The offset that the database has on record for a replica.
+fn acked(server: &Server, replica: &str) -> u64 {
+    let line = server.info(replica);
+    let offset = line.split(',').find_map(|field| field.strip_prefix("offset="));
+    offset.map_or(0, |offset| offset.parse().unwrap())
+}
+
 fn time_of_shutdown(server: &mut Server) -> Duration {
     let start = Instant::now();
     Client::open(server.port).send("SHUTDOWN NOSAVE");
