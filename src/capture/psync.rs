@@ -19,8 +19,8 @@ use std::ops::ControlFlow;
 
 use memchr::{memchr, memmem};
 
-use super::request::command;
 use super::{Busy, Error, Position, ReplId};
+use crate::resp::encode::{Decimal, command};
 
 /// Longest answer line in bytes.
 const LINE_BYTES_MAX: usize = 4096;
@@ -304,7 +304,7 @@ impl Psync {
                 );
             }
             (Ask::Position, Some(Position { replid, offset })) => {
-                let next = offset.saturating_add(1).to_string();
+                let next = Decimal::new(offset.saturating_add(1));
                 command(&mut self.output, &[b"PSYNC", replid.as_bytes(), next.as_bytes()]);
             }
             (Ask::Position, None) => command(&mut self.output, &[b"PSYNC", b"?", b"-1"]),
