@@ -74,8 +74,10 @@ fn a_failover_does_not_choose_us() {
     for n in 0..100 {
         server.client().call(&format!("SET key{n} {n}"));
     }
-    wait_until("the replica is in time", || {
-        server.info("slave1").contains("state=online")
+    // Both have said their newest word; with the true offset the first in the list, this link, is chosen.
+    wait_until("both are up to date", || {
+        let offset: u64 = server.info("master_repl_offset").parse().unwrap();
+        acked(&server, "slave0") + 1 >= offset && acked(&server, "slave1") == offset
     });
     assert_eq!(server.client().call("FAILOVER TIMEOUT 20000"), "OK");
     wait_until("the replica took over", || replica.info("role") == "master");
