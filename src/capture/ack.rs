@@ -5,6 +5,8 @@
 //! process. The true offset is said only when the database asks (`REPLCONF GETACK`: WAIT, SHUTDOWN): at
 //! once, and again when the GETACK itself is durable, because SHUTDOWN waits for just that byte.
 
+use crate::resp::encode::{Decimal, command};
+
 /// What the sink has and what the database asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -45,6 +47,11 @@ impl AckPolicy {
     }
 }
 
+/// Appends `REPLCONF ACK offset`. The database never answers it.
+pub fn replconf_ack(out: &mut Vec<u8>, offset: u64) {
+    command(out, &[b"REPLCONF", b"ACK", Decimal::new(offset).as_bytes()]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +77,12 @@ mod tests {
         assert_eq!(policy.on_progress(at(160, Some(137))), None);
         assert_eq!(policy.on_progress(at(200, Some(200))), Some(200));
         assert_eq!(policy.on_progress(at(300, Some(200))), None);
+    }
+
+    #[test]
+    fn an_ack_is_a_command() {
+        let mut out = Vec::new();
+        replconf_ack(&mut out, 1234);
+        assert_eq!(out, b"*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$4\r\n1234\r\n");
     }
 }

@@ -140,9 +140,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
     /// Takes in what the buffer holds, as far as it can be understood.
     async fn understand<K: Sink>(&mut self, sink: &mut K) -> Result<(), Lost<K::Error>> {
         while !self.psync.is_streaming() {
-            let output = self.psync.output();
-            self.send(&output).await?;
             let Step { consumed, event } = self.psync.handle(&self.buffer)?;
+            self.say().await?;
             let bytes = self.buffer.split_to(consumed);
             match event {
                 None => return Ok(()),
@@ -216,7 +215,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
         sleep(Duration::from_millis(after_ms)).await;
         self.heard = Instant::now();
         self.psync.resume();
-        Ok(())
+        self.say().await
+    }
+
+    /// Sends what the handshake has to say.
+    async fn say(&mut self) -> Result<(), Error> {
+        let output = self.psync.output();
+        self.send(&output).await
     }
 
     async fn acknowledge(&mut self, offset: u64) -> Result<(), Error> {

@@ -19,15 +19,13 @@ mod blocks;
 pub mod io;
 mod psync;
 pub mod rdb;
-mod request;
 mod sink;
 
 use std::fmt;
 
-pub use ack::{AckPolicy, Progress};
+pub use ack::{AckPolicy, Progress, replconf_ack};
 pub use blocks::Blocks;
 pub use psync::{Event, Psync, Step, backoff_ms};
-pub use request::replconf_ack;
 pub use sink::{Sink, Want};
 
 /// A replication id: the database's name for one history of writes, 40 letters and digits.

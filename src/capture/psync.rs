@@ -9,7 +9,8 @@
 //!     Paused               Paused                         └──$EOF:──▶ Marked ─▶ Edge ─┘
 //! ```
 //!
-//! Bytes go in by [`Psync::handle`], events come out, bytes to send are taken with [`Psync::output`]. Bare
+//! Bytes go in by [`Psync::handle`], events come out, bytes to send are taken with
+//! [`Psync::output`] after every call. Bare
 //! newlines (the database is alive, a snapshot is being made) are dropped wherever they may stand: before
 //! any answer, before the snapshot's header, behind the snapshot. A second of silence means nothing here;
 //! the caller has the clock.
@@ -18,8 +19,8 @@ use std::ops::ControlFlow;
 
 use memchr::{memchr, memmem};
 
-use super::request::command;
 use super::{Busy, Error, Position, ReplId};
+use crate::resp::encode::{Decimal, command};
 
 /// Longest answer line in bytes.
 const LINE_BYTES_MAX: usize = 4096;
@@ -303,7 +304,7 @@ impl Psync {
                 );
             }
             (Ask::Position, Some(Position { replid, offset })) => {
-                let next = offset.saturating_add(1).to_string();
+                let next = Decimal::new(offset.saturating_add(1));
                 command(&mut self.output, &[b"PSYNC", replid.as_bytes(), next.as_bytes()]);
             }
             (Ask::Position, None) => command(&mut self.output, &[b"PSYNC", b"?", b"-1"]),
