@@ -19,6 +19,7 @@ pub struct ClusterBuilder {
     extra: String,
     syncer_user: Option<(String, String)>,
     through_proxy: bool,
+    direct_links: bool,
 }
 
 impl ClusterBuilder {
@@ -29,6 +30,7 @@ impl ClusterBuilder {
             extra: String::new(),
             syncer_user: None,
             through_proxy: false,
+            direct_links: false,
         }
     }
 
@@ -62,6 +64,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// The links go without forwarders, and cannot be cut: for measurements.
+    pub fn direct_links(mut self) -> Self {
+        self.direct_links = true;
+        self
+    }
+
     /// Databases, certificates and configurations; the syncers are not running yet.
     pub fn prepare(self) -> Cluster {
         let mut sites = Vec::new();
@@ -79,7 +87,8 @@ impl ClusterBuilder {
             sites.push(site);
         }
         let mut links = BTreeMap::new();
-        for from in 0..sites.len() {
+        let linked = if self.direct_links { 0 } else { sites.len() };
+        for from in 0..linked {
             for to in (0..sites.len()).filter(|&to| to != from) {
                 links.insert((from, to), Proxy::start(sites[to].link_port));
             }
@@ -130,7 +139,10 @@ impl Cluster {
         let others = (0..self.sites.len()).filter(|&other| other != site);
         let entry = |other: usize| PeerEntry {
             site: self.sites[other].name.clone(),
-            address: self.links[&(site, other)].address(),
+            address: match self.links.get(&(site, other)) {
+                Some(proxy) => proxy.address(),
+                None => format!("127.0.0.1:{}", self.sites[other].link_port),
+            },
             certificate: self.sites[other].certificate_path(),
         };
         others.map(entry).collect()

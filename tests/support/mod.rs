@@ -9,7 +9,7 @@
 //!   scope. A failing test prints the tail of every log of its processes.
 
 // One support folder serves several binaries, and none of them uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod certificate;
 pub mod client;
