@@ -45,6 +45,14 @@ impl Stability {
         &self.stable
     }
 
+    /// Takes over a stable point that was known before a restart.
+    pub fn recover(&mut self, stable: &Vector) {
+        for vector in &mut self.observed {
+            vector.join(stable);
+        }
+        self.stable.join(stable);
+    }
+
     fn recompute(&mut self) -> bool {
         let mut low = self.observed[0].clone();
         for vector in &self.observed[1..] {

@@ -214,6 +214,45 @@ impl Converge {
         Verdict::Repairs(repairs)
     }
 
+    /// Like [`Converge::remote`] for a key that has to take the slow path because another key of the same
+    /// command does.
+    pub fn remote_slowly(
+        &mut self,
+        arrival: Arrival<'_>,
+        history: &mut impl History,
+        txn: TxnId,
+    ) -> Vec<KeyRepair> {
+        let touch = if self.conflicts.contains_key(&arrival.fingerprint) {
+            Touch::InConflict
+        } else {
+            Touch::Conflict
+        };
+        match self.remote_in_conflict(arrival, touch, history, txn) {
+            Verdict::Verbatim => Vec::new(),
+            Verdict::Repairs(repairs) => repairs,
+        }
+    }
+
+    /// An operation was executed while nobody looked (before a restart).
+    pub fn executed(&mut self, arrival: Arrival<'_>, history: &mut impl History) {
+        match self
+            .window
+            .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
+        {
+            Touch::Fast => return,
+            Touch::Conflict => self.materialise(arrival.fingerprint, history),
+            Touch::InConflict => {}
+        }
+        for share in history.operations(arrival.dot, arrival.fingerprint) {
+            self.contest(arrival.dot, share.has_derived);
+            let Some(operation) = share.operation else {
+                continue;
+            };
+            self.key_mut(arrival.fingerprint, share.db, &share.key)
+                .executed(operation);
+        }
+    }
+
     fn named(&mut self, fingerprint: u64, db: u32, key: Bytes, repair: Repair) -> Option<KeyRepair> {
         self.counters.states += u64::from(repair.ship_state);
         (!repair.is_empty()).then_some(KeyRepair {
@@ -228,6 +267,11 @@ impl Converge {
         if has_derived && !self.contested.contains(&dot) {
             self.contested.push(dot);
         }
+    }
+
+    /// Whether [`Converge::take_contested`] has something to give.
+    pub fn has_contested(&self) -> bool {
+        !self.contested.is_empty()
     }
 
     /// Derived operations one of whose keys came into conflict since this was last asked: the keys that they
@@ -300,6 +344,31 @@ impl Converge {
         touched
     }
 
+    /// Adds an operation that empties whole databases, and has been executed or submitted, to one key.
+    pub fn meet(
+        &mut self,
+        fingerprint: u64,
+        db: u32,
+        key: &Bytes,
+        flush: &Operation,
+        history: &mut impl History,
+        next: TxnId,
+    ) -> Option<KeyRepair> {
+        if !self.conflicts.contains_key(&fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+        let state = self.key_mut(fingerprint, db, key);
+        if state.operations().iter().any(|op| op.dot == flush.dot) {
+            return None;
+        }
+        match history.in_flight(flush.dot, fingerprint, db, key) {
+            Some(txn) => state.submitted(flush.clone(), txn),
+            // It was executed before the key's operation: nothing of the key's is gone by it.
+            None => state.delivered(flush.clone()),
+        }
+        self.reconcile(fingerprint, db, key, next)
+    }
+
     /// Puts a key in conflict, with everything unstable on it.
     pub fn materialise(&mut self, fingerprint: u64, history: &mut impl History) {
         self.counters.conflicts += 1;
@@ -360,13 +429,6 @@ impl Converge {
     ) -> Option<KeyRepair> {
         self.known(fingerprint, db, key)?.snapshot_failed();
         self.reconcile(fingerprint, db, key, next)
-    }
-
-    /// A transaction was not executed at all: what it carried for this key is submitted anew.
-    pub fn refused(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId) {
-        if let Some(state) = self.known(fingerprint, db, key) {
-            state.refused(txn);
-        }
     }
 
     /// Compares ideal and actual of one key now.

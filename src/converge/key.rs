@@ -184,27 +184,13 @@ impl KeyState {
     /// A transaction has come back: for each of this key's commands in it, whether it took effect.
     pub fn echoed(&mut self, txn: TxnId, effective: &[bool]) {
         let mut results = effective.iter().copied();
-        while self.in_flight.front().is_some_and(|flight| flight.txn == txn) {
-            let Some(flight) = self.in_flight.pop_front() else {
+        // Nearly always at the front; behind it only if the database refused one and took the next.
+        while let Some(at) = self.in_flight.iter().position(|flight| flight.txn == txn) {
+            let Some(flight) = self.in_flight.remove(at) else {
                 return;
             };
             self.fold(&flight, |_| results.next().unwrap_or(true));
         }
-    }
-
-    /// How many commands of this key the transaction carries.
-    pub fn steps_in(&self, txn: TxnId) -> usize {
-        self.in_flight
-            .iter()
-            .filter(|flight| flight.txn == txn)
-            .map(|flight| flight.steps.len())
-            .sum()
-    }
-
-    /// A transaction was refused as a whole: nothing of it was executed.
-    pub fn refused(&mut self, txn: TxnId) {
-        self.in_flight.retain(|flight| flight.txn != txn);
-        self.snapshot = false;
     }
 
     /// The value that was read in a transaction of ours has become this operation.

@@ -1,1 +1,27 @@
-//! The `flow` room.
+//! Flow: both journeys of a write through the stations, and the order rules between them.
+//!
+//! Outbound: stream of the own database > rows of a batch > log > links. Inbound: link > log > converge > marked
+//! transactions > own database > echo in the stream. [`Site`] is the whole engine of one site as a pure
+//! machine: bytes, batches and replies go in; transactions and batches to send come out. Time is an argument.
+//!
+//! Depends on ground and stations; the log is behind [`Journal`]. Invariants: an operation is in the log before
+//! anybody else can see it; remote operations are submitted in causal order; what a marker covers is never
+//! submitted again; the position that is kept never lies inside a unit.
+
+mod events;
+mod history;
+mod inbound;
+mod journal;
+mod outbound;
+mod peers;
+mod site;
+mod txn;
+
+pub use journal::{Journal, JournalError};
+pub use outbound::{Stop, StreamError};
+pub use peers::{Ack, PeerState};
+pub use site::{Counters, Settings, Site};
+pub use txn::{Dump, Outcome, Piece, Txn};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! The replies of pipelined transactions.
+//!
+//! ```text
+//!  Multi ──+OK──▶ Queued ──(one per command)──▶ Exec ──array──▶ Elements ──▶ done: executed
+//!                    │ error: remembered           └──EXECABORT──▶ done: refused
+//! ```
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::resp::reply::{Next, Token, token};
+use crate::resp::{FrameError, Limits};
+
+/// A transaction that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Its number.
+    pub txn: u64,
+    /// Commands between MULTI and EXEC.
+    pub queued: usize,
+    /// Whether values are read in it, so that elements are kept.
+    pub reads: bool,
+}
+
+/// An element of EXEC's reply, kept where values are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// A number.
+    Int(i64),
+    /// A string or status.
+    Bytes(Bytes),
+    /// An error.
+    Error(Bytes),
+    /// Elements of one level.
+    Array(Vec<Value>),
+}
+
+/// A command that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandError {
+    /// Its place between MULTI and EXEC.
+    pub at: usize,
+    /// What the database said.
+    pub text: Bytes,
+}
+
+/// What the database did with a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Executed; some commands may have failed for themselves.
+    Executed {
+        /// The transaction.
+        txn: u64,
+        /// Failed commands.
+        errors: Vec<CommandError>,
+        /// All elements, if values are read in it.
+        values: Vec<Value>,
+    },
+    /// Nothing of it was executed.
+    Refused {
+        /// The transaction.
+        txn: u64,
+        /// The first command that was refused, or EXEC itself (then `at` is the number of commands).
+        error: CommandError,
+    },
+}
+
+/// The connection cannot be understood any more; nothing more can be known from it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyError {
+    /// No RESP.
+    #[error("the database's replies are damaged: {0}")]
+    Frame(#[from] FrameError),
+    /// A reply that does not belong where it stands.
+    #[error("the database answered {found:?} to {to}")]
+    Unexpected {
+        /// What was asked.
+        to: &'static str,
+        /// What came.
+        found: String,
+    },
+}
+
+/// Reads replies in order.
+#[derive(Debug)]
+pub struct Replies {
+    limits: Limits,
+    pending: VecDeque<Pending>,
+    state: State,
+    refused: Option<CommandError>,
+    errors: Vec<CommandError>,
+    values: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Multi,
+    Queued { at: usize },
+    Exec,
+    Elements { at: usize, nested: u64, left: usize },
+}
+
+impl Default for Replies {
+    fn default() -> Replies {
+        Replies {
+            limits: Limits::default(),
+            pending: VecDeque::new(),
+            state: State::Multi,
+            refused: None,
+            errors: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
+impl Replies {
+    /// A transaction was sent.
+    pub fn sent(&mut self, pending: Pending) {
+        self.pending.push_back(pending);
+    }
+
+    /// Transactions that have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Reads up to the next whole answer.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Answer>, ReplyError> {
+        loop {
+            let (found, len) = match token(buf, &self.limits)? {
+                Next::NeedMore { .. } => return Ok(None),
+                Next::Token { token, len } => (self.step(token)?, len),
+            };
+            buf.advance(len);
+            if found {
+                return Ok(self.finish());
+            }
+        }
+    }
+
+    /// Takes one element; true when the transaction is answered.
+    fn step(&mut self, token: Token<'_>) -> Result<bool, ReplyError> {
+        let Some(pending) = self.pending.front() else {
+            return unexpected("nothing", token);
+        };
+        let queued = pending.queued;
+        match (self.state, token) {
+            (State::Multi, Token::Simple(b"OK")) => {
+                self.state = if queued == 0 {
+                    State::Exec
+                } else {
+                    State::Queued { at: 0 }
+                };
+            }
+            (State::Multi, token) => return unexpected("MULTI", token),
+            (State::Queued { at }, token) => {
+                match token {
+                    Token::Simple(b"QUEUED") => {}
+                    Token::Error(text) => self.refuse(at, text),
+                    token => return unexpected("a queued command", token),
+                }
+                self.state = if at + 1 == queued {
+                    State::Exec
+                } else {
+                    State::Queued { at: at + 1 }
+                };
+            }
+            (State::Exec, Token::Array(count)) if count as usize == queued => {
+                self.state = State::Elements {
+                    at: 0,
+                    nested: 0,
+                    left: queued,
+                };
+                return Ok(queued == 0);
+            }
+            (State::Exec, Token::Error(text)) => {
+                self.refuse(queued, text);
+                return Ok(true);
+            }
+            (State::Exec, token) => return unexpected("EXEC", token),
+            (State::Elements { at, nested, left }, token) => return Ok(self.element(at, nested, left, token)),
+        }
+        Ok(false)
+    }
+
+    fn refuse(&mut self, at: usize, text: &[u8]) {
+        if self.refused.is_none() {
+            self.refused = Some(CommandError {
+                at,
+                text: Bytes::copy_from_slice(text),
+            });
+        }
+    }
+
+    #[inline]
+    fn element(&mut self, at: usize, nested: u64, left: usize, token: Token<'_>) -> bool {
+        let reads = self.pending.front().is_some_and(|pending| pending.reads);
+        if let Token::Error(text) = token
+            && nested == 0
+        {
+            self.errors.push(CommandError {
+                at,
+                text: Bytes::copy_from_slice(text),
+            });
+        }
+        if reads {
+            self.keep(nested, token);
+        }
+        let nested = nested.saturating_sub(1) + token.children();
+        let left = left - usize::from(nested == 0);
+        self.state = State::Elements {
+            at: at + usize::from(nested == 0),
+            nested,
+            left,
+        };
+        left == 0
+    }
+
+    fn keep(&mut self, nested: u64, token: Token<'_>) {
+        let value = match token {
+            Token::Int(number) => Value::Int(number),
+            Token::Bulk(text) | Token::Simple(text) => Value::Bytes(Bytes::copy_from_slice(text)),
+            Token::Error(text) => Value::Error(Bytes::copy_from_slice(text)),
+            token if token.children() > 0 => Value::Array(Vec::new()),
+            _ => Value::Null,
+        };
+        match self.values.last_mut() {
+            Some(Value::Array(inner)) if nested > 0 => inner.push(value),
+            _ => self.values.push(value),
+        }
+    }
+
+    fn finish(&mut self) -> Option<Answer> {
+        let pending = self.pending.pop_front()?;
+        self.state = State::Multi;
+        let errors = std::mem::take(&mut self.errors);
+        let values = std::mem::take(&mut self.values);
+        Some(match self.refused.take() {
+            Some(error) => Answer::Refused {
+                txn: pending.txn,
+                error,
+            },
+            None => Answer::Executed {
+                txn: pending.txn,
+                errors,
+                values,
+            },
+        })
+    }
+}
+
+fn unexpected<T>(to: &'static str, token: Token<'_>) -> Result<T, ReplyError> {
+    let found = match token {
+        Token::Error(text) | Token::Simple(text) => String::from_utf8_lossy(text).into_owned(),
+        token => format!("{token:?}").chars().take(80).collect(),
+    };
+    Err(ReplyError::Unexpected { to, found })
+}

@@ -1,0 +1,283 @@
+//! What was read from the stream, handled in its order: local operations enter the window, echoes tell what
+//! our transactions did.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::journal::Journal;
+use super::site::{Barrier, Site};
+use super::txn::{Outcome, Txn};
+use crate::causality::{Dot, Seq, SiteIx, Vector};
+use crate::command::EffectClass;
+use crate::converge::{Arrival, TxnId};
+use crate::op::{Batch, Row};
+
+/// Something the stream said.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The rows up to here are next in order.
+    Rows(usize),
+    /// A marked transaction came back.
+    Echo {
+        /// Whose operations it carried; this site for repairs alone.
+        site: SiteIx,
+        /// The last of them; 0 for none.
+        seq: Seq,
+        /// Its number, if this run sent it.
+        txn: Option<TxnId>,
+        /// What it did.
+        effects: Effects,
+    },
+    /// This row is a value that was read for the others.
+    Shipped {
+        /// The row.
+        row: usize,
+    },
+}
+
+/// Which commands of a transaction took effect.
+#[derive(Debug)]
+pub(super) enum Effects {
+    All,
+    Each(Vec<bool>),
+    /// It was sent by an earlier run.
+    Unknown,
+}
+
+impl<J: Journal> Site<J> {
+    /// Handles events in order, those of rows up to the end of `batch`.
+    pub(super) fn handle_events(&mut self, batch: Option<&Rc<Batch>>) {
+        let count = batch.map_or(0, |batch| batch.count());
+        let mut next = 0;
+        while let Some(event) = self.events.pop_front() {
+            match event {
+                Event::Rows(upto) if upto > count => {
+                    // Behind the batch: the rows come with the next one, and so does what follows them.
+                    self.events.push_front(Event::Rows(upto));
+                    break;
+                }
+                Event::Rows(upto) => {
+                    self.local_rows(batch, next, upto);
+                    next = next.max(upto);
+                }
+                Event::Echo {
+                    site,
+                    seq,
+                    txn,
+                    effects,
+                } => self.echoed(site, seq, txn, effects),
+                Event::Shipped { row } if row >= count => {
+                    self.events.push_front(Event::Shipped { row });
+                    break;
+                }
+                Event::Shipped { row } => {
+                    if let Some(batch) = batch {
+                        self.shipped(batch, row);
+                    }
+                    next = row + 1;
+                }
+            }
+        }
+        self.local_rows(batch, next, count);
+        for event in &mut self.events {
+            match event {
+                Event::Rows(row) | Event::Shipped { row } => *row -= count,
+                Event::Echo { .. } => {}
+            }
+        }
+        self.flush_repairs();
+    }
+
+    fn local_rows(&mut self, batch: Option<&Rc<Batch>>, from: usize, to: usize) {
+        let Some(batch) = batch else { return };
+        for at in from..to {
+            let Some(row) = batch.row(at) else { return };
+            let dot = Dot {
+                site: self.me,
+                seq: batch.first_seq + at as Seq,
+            };
+            if row.keys_inside() || row.class as u8 >= EffectClass::Flush as u8 {
+                self.local_of_many_keys(dot, row);
+            } else {
+                self.local_of_one_key(dot, row);
+            }
+            self.past.observed.advance(self.me, dot.seq);
+            self.running.advance(self.me, dot.seq);
+        }
+        self.observed.join(&self.running);
+    }
+
+    #[inline]
+    fn local_of_one_key(&mut self, dot: Dot, row: Row) {
+        let txn = self.txn_id();
+        let arrival = Arrival {
+            fingerprint: row.fingerprint,
+            dot,
+            class: row.class,
+            past: &self.running,
+        };
+        let repairs = self.converge.local(arrival, &mut self.past, txn);
+        if !repairs.is_empty() || !self.flushes.is_empty() || self.converge.has_contested() {
+            let before = self.running.clone();
+            self.submit_repairs(repairs, &before);
+            self.meet_flushes(dot, &before);
+            self.contest(&before);
+        }
+    }
+
+    fn local_of_many_keys(&mut self, dot: Dot, row: Row) {
+        let past = self.running.clone();
+        if row.class == EffectClass::Flush {
+            self.local_flush(dot);
+            return;
+        }
+        for fingerprint in self.past.fingerprints_of(dot) {
+            let txn = self.txn_id();
+            let arrival = Arrival {
+                fingerprint,
+                dot,
+                class: row.class,
+                past: &past,
+            };
+            let repairs = self.converge.local(arrival, &mut self.past, txn);
+            self.submit_repairs(repairs, &past);
+        }
+        self.contest(&past);
+    }
+
+    fn local_flush(&mut self, dot: Dot) {
+        let past = self.running.clone();
+        let Some((operation, only_db)) = self.past.flush_of(dot) else {
+            return;
+        };
+        let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
+        self.flushes.push((operation, only_db));
+        for (fingerprint, db, key) in touched {
+            let txn = self.txn_id();
+            let repair = self.converge.reconcile(fingerprint, db, &key, txn);
+            self.submit_repairs(repair.into_iter().collect(), &past);
+        }
+    }
+
+    /// An operation that arrives while a FLUSH concurrent with it is unstable: its key takes the FLUSH in.
+    pub(super) fn meet_flushes(&mut self, dot: Dot, past: &Vector) {
+        if self.flushes.is_empty() {
+            return;
+        }
+        let stable = self.peers.stability.stable().clone();
+        self.flushes.retain(|(flush, _)| !stable.includes(flush.dot));
+        for (flush, only_db) in self.flushes.clone() {
+            if past.includes(flush.dot) || flush.past.includes(dot) {
+                continue;
+            }
+            for (fingerprint, share) in self.past.shares_of(dot) {
+                if only_db.is_some_and(|db| db != share.db) {
+                    continue;
+                }
+                let txn = self.txn_id();
+                let repair =
+                    self.converge
+                        .meet(fingerprint, share.db, &share.key, &flush, &mut self.past, txn);
+                self.submit_repairs(repair.into_iter().collect(), past);
+            }
+        }
+    }
+
+    /// Derived operations one of whose keys came into conflict: the keys they wrote follow.
+    pub(super) fn contest(&mut self, before: &Vector) {
+        loop {
+            let dots = self.converge.take_contested();
+            if dots.is_empty() {
+                return;
+            }
+            for dot in dots {
+                for (fingerprint, _) in self.past.shares_of(dot) {
+                    let txn = self.txn_id();
+                    let repairs = self.converge.contest_key(fingerprint, dot, &mut self.past, txn);
+                    self.submit_repairs(repairs, before);
+                }
+            }
+        }
+    }
+
+    fn echoed(&mut self, site: SiteIx, seq: Seq, txn: Option<TxnId>, effects: Effects) {
+        let before = self.past.observed.clone();
+        if site != self.me && seq > before.get(site) {
+            self.counters.applied += seq - before.get(site);
+            if txn.is_none() {
+                self.enter_executed(site, before.get(site) + 1, seq);
+            }
+            self.past.observed.advance(site, seq);
+            self.running.advance(site, seq);
+            if self.submitted.get(site) < seq {
+                self.submitted.advance(site, seq);
+            }
+        }
+        let place = self.past.in_flight.iter().position(|known| Some(known.id) == txn);
+        let Some(txn) = place.and_then(|place| self.past.in_flight.remove(place)) else {
+            return;
+        };
+        if place.is_some_and(|place| place < self.unsent) {
+            self.unsent -= 1;
+        }
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(txn.bytes);
+        self.settled.release(txn.id);
+        if let Barrier::Sent(id) = self.barrier
+            && id == txn.id
+        {
+            self.passed_barrier();
+        }
+        self.fold_effects(&txn, &effects, &before);
+    }
+
+    /// Tells each key in conflict which of its commands took effect.
+    fn fold_effects(&mut self, txn: &Txn, effects: &Effects, before: &Vector) {
+        let shares = txn.shares();
+        let mut told: Vec<(u64, u32, &Bytes)> = Vec::new();
+        for (fingerprint, db, key, _) in &shares {
+            let key = (*fingerprint, *db, key);
+            if told.contains(&key) {
+                continue;
+            }
+            told.push(key);
+            let places = shares
+                .iter()
+                .filter(|share| (share.0, share.1, &share.2) == key)
+                .map(|share| share.3);
+            let effective: Vec<bool> = places
+                .map(|place| match effects {
+                    Effects::All | Effects::Unknown => true,
+                    Effects::Each(each) => each.get(place).copied().unwrap_or(false),
+                })
+                .collect();
+            let next = self.txn_id();
+            let repair = self.converge.echoed(key, txn.id, &effective, next);
+            self.submit_repairs(repair.into_iter().collect(), before);
+        }
+        let read = matches!(&txn.outcome, Some(Outcome::Executed(dumps)) if !dumps.is_empty());
+        if !read {
+            for (fingerprint, db, key) in txn.ships() {
+                let next = self.txn_id();
+                let repair = self.converge.ship_failed((fingerprint, db, key), next);
+                self.submit_repairs(repair.into_iter().collect(), before);
+            }
+        }
+        self.contest(before);
+    }
+
+    fn shipped(&mut self, batch: &Rc<Batch>, at: usize) {
+        let before = self.past.observed.clone();
+        let dot = Dot {
+            site: self.me,
+            seq: batch.first_seq + at as Seq,
+        };
+        for (fingerprint, share) in self.past.shares_of(dot) {
+            let next = self.txn_id();
+            let repair = self.converge.shipped(fingerprint, share, next);
+            self.submit_repairs(repair.into_iter().collect(), &before);
+        }
+        self.past.observed.advance(self.me, dot.seq);
+        self.running.advance(self.me, dot.seq);
+    }
+}

@@ -1,0 +1,388 @@
+//! Inbound: batches of other sites become marked transactions, in causal order.
+
+use std::rc::Rc;
+
+use super::journal::{Journal, JournalError};
+use super::peers::Ack;
+use super::site::{Barrier, Site, push_repair};
+use super::txn::Txn;
+use crate::causality::{Dot, Seq, SiteIx, Vector};
+use crate::command::EffectClass;
+use crate::converge::{Arrival, TxnId, Verdict};
+use crate::op::{Batch, Row};
+
+impl<J: Journal> Site<J> {
+    /// A batch arrived from whoever holds it. What is known already is passed over.
+    ///
+    /// # Errors
+    /// The log refuses.
+    pub fn received(&mut self, batch: &Rc<Batch>) -> Result<bool, JournalError> {
+        let held = self.past.journal.last(batch.origin);
+        if batch.first_seq != held + 1 || batch.origin == self.me {
+            return Ok(false);
+        }
+        self.past.journal.append(batch)?;
+        Ok(true)
+    }
+
+    /// A session with a peer is up.
+    pub fn peer_connected(&mut self, site: SiteIx, ack: &Ack) {
+        self.peers.connected(site, ack);
+        self.prune();
+    }
+
+    /// The session is down.
+    pub fn peer_disconnected(&mut self, site: SiteIx) {
+        self.peers.disconnected(site);
+    }
+
+    /// What a peer says of itself.
+    pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) {
+        if self.peers.acknowledged(site, ack) {
+            self.prune();
+        }
+    }
+
+    /// The next batch of our own for a peer.
+    pub fn next_batch_for(&mut self, site: SiteIx) -> Option<Rc<Batch>> {
+        self.next_batch_of(site, self.me)
+    }
+
+    /// The next batch of an origin for a peer.
+    pub fn next_batch_of(&mut self, site: SiteIx, origin: SiteIx) -> Option<Rc<Batch>> {
+        let seq = self.peers.get(site).next.get(origin) + 1;
+        if seq > self.past.journal.last(origin) {
+            return None;
+        }
+        let batch = self.past.journal.batch(origin, seq);
+        let peer = self.peers.get_mut(site);
+        peer.needs_snapshot = batch.is_none();
+        let batch = batch?;
+        peer.next.advance(origin, batch.last_seq());
+        Some(batch)
+    }
+
+    /// Lets go of what is stable. What this site itself has settled counts, too.
+    pub fn prune(&mut self) {
+        let settled = self.settled.point(&self.past.observed);
+        self.peers.stability.observe(self.me, &settled);
+        let stable = self.peers.stability.stable().clone();
+        let before = self.past.observed.clone();
+        let txn = self.txn_id();
+        let repairs = self.converge.prune(&stable, txn);
+        self.submit_repairs(repairs, &before);
+        self.flush_repairs();
+    }
+
+    /// A connection to apply on is up, and nothing sent on an earlier one can still be executed. Its first
+    /// transaction tells, when it comes back, what of those before was executed.
+    pub fn apply_connected(&mut self) {
+        self.drop_barrier();
+        let txn = Txn::new(self.next_txn, self.me);
+        self.next_txn += 1;
+        self.barrier = Barrier::Sent(txn.id);
+        self.past.in_flight.push_front(txn);
+        self.unsent = 0;
+    }
+
+    /// The connection is down.
+    pub fn apply_lost(&mut self) {
+        self.drop_barrier();
+        self.barrier = Barrier::Down;
+        self.unsent = 0;
+        self.past.in_flight.iter_mut().for_each(|txn| txn.outcome = None);
+    }
+
+    fn drop_barrier(&mut self) {
+        if let Barrier::Sent(id) = self.barrier {
+            self.past.in_flight.retain(|txn| txn.id != id);
+        }
+    }
+
+    /// Whether transactions flow.
+    pub fn is_applying(&self) -> bool {
+        self.barrier == Barrier::Passed
+    }
+
+    /// A command that the database will never queue is left out of its transaction.
+    pub fn leave_out(&mut self, id: TxnId, place: usize) {
+        if let Some(txn) = self.past.in_flight.iter_mut().find(|txn| txn.id == id) {
+            txn.left_out.push(place);
+        }
+        self.counters.refused += 1;
+    }
+
+    /// What did not come back before the barrier was not executed and goes out again, in the same order.
+    pub(super) fn passed_barrier(&mut self) {
+        self.barrier = Barrier::Passed;
+        self.unsent = 0;
+        if self.past.in_flight.is_empty() {
+            // Nothing of ours is on its way: repairs of an earlier run may have been lost.
+            let before = self.past.observed.clone();
+            for (fingerprint, db, key) in self.converge.lose_actual() {
+                let txn = self.txn_id();
+                let repair = self.converge.reconcile(fingerprint, db, &key, txn);
+                self.submit_repairs(repair.into_iter().collect(), &before);
+            }
+        }
+    }
+
+    /// Submits what is ready, as far as the database may take more.
+    pub fn deliver(&mut self) {
+        self.flush_repairs();
+        let mut progress = self.barrier == Barrier::Passed;
+        while std::mem::take(&mut progress) {
+            for origin in self.roster.peers() {
+                if self.in_flight_bytes >= self.settings.in_flight_bytes_max {
+                    return;
+                }
+                progress |= self.deliver_of(origin);
+            }
+        }
+    }
+
+    fn deliver_of(&mut self, origin: SiteIx) -> bool {
+        let seq = self.submitted.get(origin) + 1;
+        if seq > self.past.journal.last(origin) {
+            return false;
+        }
+        let Some(batch) = self.past.journal.batch(origin, seq) else {
+            return false;
+        };
+        let from = (seq - batch.first_seq) as usize;
+        let past = batch.past_of(from);
+        let is_ready = |site: SiteIx| site == origin || past.get(site) <= self.known_of(site);
+        if !self.roster.all().all(is_ready) {
+            return false;
+        }
+        let mark = batch
+            .marks
+            .iter()
+            .map(|mark| mark.at as usize)
+            .find(|&at| at > from);
+        let to = self.deliver_rows(&batch, from, mark.unwrap_or(batch.count()), past);
+        self.submitted.advance(origin, batch.first_seq + to as Seq - 1);
+        true
+    }
+
+    fn known_of(&self, site: SiteIx) -> Seq {
+        if site == self.me {
+            self.past.observed.get(site)
+        } else {
+            self.submitted.get(site)
+        }
+    }
+
+    /// Puts rows into one transaction, whole units up to its limits; gives where it stopped.
+    fn deliver_rows(&mut self, batch: &Rc<Batch>, from: usize, to: usize, mut past: Vector) -> usize {
+        self.flush_repairs();
+        let origin = batch.origin;
+        self.past.building = Some(Txn::new(self.next_txn, origin));
+        self.next_txn += 1;
+        let (commands_max, bytes_max) = (
+            self.settings.transaction_commands_max,
+            self.settings.transaction_bytes_max,
+        );
+        let mut start = batch.start_of(from);
+        let mut at = from;
+        while at < to {
+            let Some(row) = batch.row(at) else { break };
+            let seq = batch.first_seq + at as Seq;
+            self.deliver_row(
+                batch,
+                at,
+                row,
+                Dot { site: origin, seq },
+                &past,
+                (row.end - start) as usize,
+            );
+            past.advance(origin, seq);
+            start = row.end;
+            at += 1;
+            let full = self
+                .past
+                .building
+                .as_ref()
+                .is_some_and(|txn| txn.commands >= commands_max || txn.bytes >= bytes_max);
+            if full && !row.continues() {
+                break;
+            }
+        }
+        if let Some(mut txn) = self.past.building.take() {
+            txn.from = batch.first_seq + from as Seq;
+            txn.to = batch.first_seq + at as Seq - 1;
+            txn.time = batch.time_of(at - 1);
+            self.enqueue(txn);
+        }
+        at
+    }
+
+    #[inline]
+    fn deliver_row(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector, bytes: usize) {
+        self.extend_building(dot);
+        if row.keys_inside() || row.class as u8 >= EffectClass::Flush as u8 {
+            return self.deliver_many_keys(batch, at, row, dot, past, bytes);
+        }
+        let txn = self.txn_id();
+        let arrival = Arrival {
+            fingerprint: row.fingerprint,
+            dot,
+            class: row.class,
+            past,
+        };
+        match self.converge.remote(arrival, &mut self.past, txn) {
+            Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
+            Verdict::Repairs(repairs) => {
+                self.submit_repairs(repairs, past);
+                self.contest(past);
+            }
+        }
+        self.meet_flushes(dot, past);
+    }
+
+    /// The operation counts as carried by the transaction under construction, so that it is found there.
+    fn extend_building(&mut self, dot: Dot) {
+        if let Some(txn) = &mut self.past.building {
+            if txn.from == 0 {
+                txn.from = dot.seq;
+            }
+            txn.to = dot.seq;
+        }
+    }
+
+    fn push_verbatim(&mut self, batch: &Rc<Batch>, at: usize, row: Row, bytes: usize) {
+        self.counters.fast += 1;
+        if let Some(txn) = &mut self.past.building {
+            txn.push_row(batch, at, u32::from(row.db), bytes);
+        }
+    }
+
+    fn deliver_many_keys(
+        &mut self,
+        batch: &Rc<Batch>,
+        at: usize,
+        row: Row,
+        dot: Dot,
+        past: &Vector,
+        bytes: usize,
+    ) {
+        if row.class == EffectClass::Flush {
+            return self.deliver_flush(batch, at, row, dot, bytes);
+        }
+        let fingerprints = self.past.fingerprints_of(dot);
+        let arrival = |fingerprint| Arrival {
+            fingerprint,
+            dot,
+            class: row.class,
+            past,
+        };
+        let txn = self.txn_id();
+        if fingerprints
+            .iter()
+            .any(|&fingerprint| self.converge.would_conflict(arrival(fingerprint)))
+        {
+            for fingerprint in fingerprints {
+                let repairs = self
+                    .converge
+                    .remote_slowly(arrival(fingerprint), &mut self.past, txn);
+                self.submit_repairs(repairs, past);
+            }
+            self.contest(past);
+        } else {
+            for fingerprint in fingerprints {
+                self.converge.remote(arrival(fingerprint), &mut self.past, txn);
+            }
+            self.push_verbatim(batch, at, row, bytes);
+        }
+        self.meet_flushes(dot, past);
+    }
+
+    fn deliver_flush(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, bytes: usize) {
+        self.push_verbatim(batch, at, row, bytes);
+        let txn = self.txn_id();
+        let Some((operation, only_db)) = self.past.flush_of(dot) else {
+            return;
+        };
+        let touched = self
+            .converge
+            .flush(&operation, only_db, Some(txn), &mut self.past);
+        if let Some(building) = &mut self.past.building {
+            for (fingerprint, db, key) in &touched {
+                building.watch(*fingerprint, *db, key.clone(), dot.seq);
+            }
+        }
+        self.flushes.push((operation, only_db));
+        for (fingerprint, db, key) in touched {
+            if let Some(repair) = self.converge.reconcile(fingerprint, db, &key, txn)
+                && let Some(building) = &mut self.past.building
+            {
+                push_repair(building, repair);
+            }
+        }
+    }
+
+    /// Operations that an earlier run had executed enter the window.
+    pub(super) fn enter_executed(&mut self, origin: SiteIx, from: Seq, to: Seq) {
+        for seq in from..=to {
+            let dot = Dot { site: origin, seq };
+            let Some((batch, at)) = self.past.row_of(dot) else {
+                return;
+            };
+            self.enter_row(&batch, at, dot);
+        }
+    }
+
+    fn enter_row(&mut self, batch: &Rc<Batch>, at: usize, dot: Dot) {
+        let Some(row) = batch.row(at) else { return };
+        let past = batch.past_of(at);
+        if row.class == EffectClass::Flush {
+            if let Some((operation, only_db)) = self.past.flush_of(dot) {
+                self.converge.flush(&operation, only_db, None, &mut self.past);
+                self.flushes.push((operation, only_db));
+            }
+            return;
+        }
+        let mut fingerprints = vec![row.fingerprint];
+        if row.keys_inside() {
+            fingerprints = self.past.fingerprints_of(dot);
+        }
+        for fingerprint in fingerprints {
+            let arrival = Arrival {
+                fingerprint,
+                dot,
+                class: row.class,
+                past: &past,
+            };
+            self.converge.executed(arrival, &mut self.past);
+        }
+    }
+
+    /// Everything unstable in the logs that the database has executed enters the window, in the order of time,
+    /// which agrees with causality.
+    pub(super) fn rebuild_window(&mut self) {
+        let stable = self.peers.stability.stable().clone();
+        let mut next = stable.clone();
+        loop {
+            let mut earliest: Option<(crate::causality::Hlc, Dot, Rc<Batch>, usize)> = None;
+            for origin in self.roster.all() {
+                let seq = next.get(origin) + 1;
+                if seq > self.past.observed.get(origin) {
+                    continue;
+                }
+                let dot = Dot { site: origin, seq };
+                let Some((batch, at)) = self.past.row_of(dot) else {
+                    continue;
+                };
+                let time = batch.time_of(at);
+                if earliest.as_ref().is_none_or(|(best, ..)| time < *best) {
+                    earliest = Some((time, dot, batch, at));
+                }
+            }
+            let Some((_, dot, batch, at)) = earliest else {
+                return;
+            };
+            self.enter_row(&batch, at, dot);
+            next.advance(dot.site, dot.seq);
+        }
+    }
+}

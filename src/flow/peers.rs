@@ -1,0 +1,81 @@
+//! What the other sites hold and have seen.
+
+use crate::causality::{Seq, SiteIx, Stability, Vector};
+
+/// What a site says of itself, in order with its batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// The last operation of each origin in its log.
+    pub held: Vector,
+    /// How far its database has executed everything, repairs included.
+    pub settled: Vector,
+}
+
+/// Another site, as known here.
+#[derive(Debug, Clone)]
+pub struct PeerState {
+    /// What it holds, as far as it has said.
+    pub held: Vector,
+    /// The next operation of each origin to send on the present session.
+    pub next: Vector,
+    /// Whether a session is up.
+    pub connected: bool,
+    /// Whether it wants more than our log still has.
+    pub needs_snapshot: bool,
+}
+
+/// All other sites.
+#[derive(Debug)]
+pub(super) struct Peers {
+    states: Vec<PeerState>,
+    pub stability: Stability,
+}
+
+impl Peers {
+    pub fn new(sites: usize) -> Peers {
+        let zero = Vector::zero(sites);
+        let state = PeerState {
+            held: zero.clone(),
+            next: zero,
+            connected: false,
+            needs_snapshot: false,
+        };
+        Peers {
+            states: vec![state; sites],
+            stability: Stability::new(sites),
+        }
+    }
+
+    pub fn get(&self, site: SiteIx) -> &PeerState {
+        &self.states[site.at()]
+    }
+
+    pub fn get_mut(&mut self, site: SiteIx) -> &mut PeerState {
+        &mut self.states[site.at()]
+    }
+
+    /// A session is up; the peer holds this.
+    pub fn connected(&mut self, site: SiteIx, ack: &Ack) {
+        let state = &mut self.states[site.at()];
+        state.connected = true;
+        state.held.join(&ack.held);
+        state.next = ack.held.clone();
+        self.stability.observe(site, &ack.settled);
+    }
+
+    pub fn disconnected(&mut self, site: SiteIx) {
+        self.states[site.at()].connected = false;
+    }
+
+    /// An acknowledgement; true if the stable point moved.
+    pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) -> bool {
+        self.states[site.at()].held.join(&ack.held);
+        self.stability.observe(site, &ack.settled)
+    }
+
+    /// The least that all other sites hold of an origin.
+    pub fn held_by_all(&self, me: SiteIx, origin: SiteIx) -> Seq {
+        let others = self.states.iter().enumerate().filter(|(at, _)| *at != me.at());
+        others.map(|(_, state)| state.held.get(origin)).min().unwrap_or(0)
+    }
+}

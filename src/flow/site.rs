@@ -1,0 +1,354 @@
+//! The engine of one site.
+
+use std::collections::VecDeque;
+
+use super::events::Event;
+use super::history::Past;
+use super::journal::Journal;
+use super::outbound::Reading;
+use super::peers::{Ack, PeerState, Peers};
+use super::txn::{Outcome, Txn};
+use crate::causality::{Clock, Hlc, Roster, Seq, SiteIx, Vector};
+use crate::command::Learned;
+use crate::converge::{Converge, KeyRepair, Settled, TxnId};
+use crate::echo::Marker;
+use crate::op::{Builder, Fingerprinter, REPLICATION_ID_BYTES, Source};
+
+/// What can be set about the flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Most commands in one marked transaction; a client's own block may be larger.
+    pub transaction_commands_max: usize,
+    /// Most bytes in one marked transaction; one command or block may be larger.
+    pub transaction_bytes_max: usize,
+    /// Most bytes in transactions that have not come back.
+    pub in_flight_bytes_max: usize,
+    /// Whether FLUSHALL and FLUSHDB of clients are sent to the other sites.
+    pub propagate_flush: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            transaction_commands_max: 512,
+            transaction_bytes_max: 256 * 1024,
+            in_flight_bytes_max: 8 * 1024 * 1024,
+            propagate_flush: true,
+        }
+    }
+}
+
+/// Counters since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commands of local clients that were captured.
+    pub captured: u64,
+    /// Remote commands that came back from the database.
+    pub applied: u64,
+    /// Of these, applied as the bytes that arrived.
+    pub fast: u64,
+    /// Remote commands that the database will never take.
+    pub refused: u64,
+    /// Transactions that were tried again.
+    pub retried: u64,
+    /// Commands in the stream whose keys nobody knows; they were not sent to anybody.
+    pub unknown: u64,
+}
+
+/// One site: both journeys, as a pure machine.
+#[derive(Debug)]
+pub struct Site<J> {
+    pub(super) roster: Roster,
+    pub(super) me: SiteIx,
+    pub(super) settings: Settings,
+    /// Tells this run's markers from those of runs before.
+    pub(super) writer: u64,
+    pub(super) now_unix_ms: u64,
+    pub(super) clock: Clock,
+    /// Echoes and own operations read from the stream.
+    pub(super) observed: Vector,
+    /// What has been observed as far as events have been handled, beside the history that is borrowed with it.
+    pub(super) running: Vector,
+    /// Submitted to the database, of each origin.
+    pub(super) submitted: Vector,
+    pub(super) settled: Settled,
+    pub(super) peers: Peers,
+    pub(super) converge: Converge,
+    pub(super) past: Past<J>,
+    pub(super) reading: Reading,
+    pub(super) builder: Builder,
+    pub(super) events: VecDeque<Event>,
+    pub(super) source: Option<Source>,
+    /// Number of the transaction in which repairs are being gathered.
+    pub(super) next_txn: TxnId,
+    pub(super) repairs: Option<Txn>,
+    /// The first transaction in flight that was not handed out on the present connection.
+    pub(super) unsent: usize,
+    pub(super) in_flight_bytes: usize,
+    /// Nothing is submitted before the present connection's first marker has come back.
+    pub(super) barrier: Barrier,
+    pub(super) counters: Counters,
+    pub(super) flushes: Vec<(crate::converge::Operation, Option<u32>)>,
+}
+
+/// Whether it is known what the database has executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Barrier {
+    /// No connection to apply on.
+    Down,
+    /// A transaction of this number was sent; when it comes back, all before it has.
+    Sent(TxnId),
+    /// Known.
+    Passed,
+}
+
+impl<J: Journal> Site<J> {
+    /// A site with empty logs behind it; see [`Site::recover`] for others. `writer` is a number that no earlier
+    /// run had.
+    pub fn new(roster: Roster, database_id: &str, writer: u64, settings: Settings, journal: J) -> Site<J> {
+        let (me, sites) = (roster.me(), roster.count());
+        Site {
+            me,
+            settings,
+            writer,
+            now_unix_ms: 0,
+            clock: Clock::default(),
+            observed: Vector::zero(sites),
+            running: Vector::zero(sites),
+            submitted: Vector::zero(sites),
+            settled: Settled::default(),
+            peers: Peers::new(sites),
+            converge: Converge::new(me),
+            past: Past::new(journal, Fingerprinter::new(database_id), me, sites),
+            reading: Reading::default(),
+            builder: Builder::default(),
+            events: VecDeque::new(),
+            source: None,
+            next_txn: 1,
+            repairs: None,
+            unsent: 0,
+            in_flight_bytes: 0,
+            barrier: Barrier::Down,
+            counters: Counters::default(),
+            flushes: Vec::new(),
+            roster,
+        }
+    }
+
+    /// Goes on behind what was kept: where the stream stood, what had been observed there, and the highest
+    /// timestamp known. The window is rebuilt from the logs as the operations in them are met again.
+    pub fn recover(&mut self, source: Option<Source>, observed: &Vector, stable: &Vector, time: Hlc) {
+        self.source = source;
+        self.peers.stability.recover(stable);
+        self.observed.join(observed);
+        self.past.observed.join(observed);
+        self.submitted.join(observed);
+        self.running.join(observed);
+        let last = self.past.journal.last(self.me);
+        for vector in [
+            &mut self.observed,
+            &mut self.past.observed,
+            &mut self.submitted,
+            &mut self.running,
+        ] {
+            vector.advance(self.me, last.max(vector.get(self.me)));
+        }
+        self.clock.absorb(time);
+        self.reading.db = source.map_or(0, |source| source.db);
+        self.rebuild_window();
+    }
+
+    /// Commands that the server knows and the table does not.
+    pub fn learn(&mut self, learned: Learned) {
+        self.past.learned = learned;
+    }
+
+    /// The time, Unix milliseconds; every event happens at the time last given.
+    pub fn set_time(&mut self, now_unix_ms: u64) {
+        self.now_unix_ms = now_unix_ms;
+    }
+
+    /// The sites.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The logs.
+    pub fn journal(&self) -> &J {
+        &self.past.journal
+    }
+
+    /// The logs.
+    pub fn journal_mut(&mut self) -> &mut J {
+        &mut self.past.journal
+    }
+
+    /// Where the stream stands behind everything that is in the log.
+    pub fn source(&self) -> Option<Source> {
+        self.source
+    }
+
+    /// What has been read of each origin's operations.
+    pub fn observed(&self) -> &Vector {
+        &self.past.observed
+    }
+
+    /// What is in everybody's past.
+    pub fn stable(&self) -> &Vector {
+        self.peers.stability.stable()
+    }
+
+    /// The window and the keys in conflict.
+    pub fn converge(&self) -> &Converge {
+        &self.converge
+    }
+
+    /// The highest timestamp given out or absorbed.
+    pub fn time(&self) -> Hlc {
+        self.clock.last()
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Counts a command that the database refuses for good.
+    pub fn count_refused(&mut self) {
+        self.counters.refused += 1;
+    }
+
+    /// Counts a transaction that is tried again.
+    pub fn count_retried(&mut self) {
+        self.counters.retried += 1;
+    }
+
+    /// A peer as known here.
+    pub fn peer(&self, site: SiteIx) -> &PeerState {
+        self.peers.get(site)
+    }
+
+    /// How far a peer's database has executed everything.
+    pub fn settled_at(&self, site: SiteIx) -> &Vector {
+        self.peers.stability.observed(site)
+    }
+
+    /// The least that all other sites hold of an origin.
+    pub fn held_by_all(&self, origin: SiteIx) -> Seq {
+        self.peers.held_by_all(self.me, origin)
+    }
+
+    /// What this site says of itself.
+    pub fn ack(&self) -> Ack {
+        let mut held = Vector::zero(self.roster.count());
+        for origin in self.roster.all() {
+            held.advance(origin, self.past.journal.last(origin));
+        }
+        Ack {
+            held,
+            settled: self.settled.point(&self.past.observed),
+        }
+    }
+
+    /// A marker for a transaction.
+    pub fn marker(&self, txn: &Txn) -> Marker {
+        let origin = self.roster.name(txn.origin);
+        Marker {
+            origin,
+            seq: txn.to,
+            time: txn.time,
+            writer: self.writer,
+            txn: txn.id,
+        }
+    }
+
+    /// The number for what is submitted next.
+    pub(super) fn txn_id(&self) -> TxnId {
+        let open = self.past.building.as_ref().or(self.repairs.as_ref());
+        open.map_or(self.next_txn, |txn| txn.id)
+    }
+
+    /// Gathers repairs; they go out together at the end of the event.
+    pub(super) fn submit_repairs(&mut self, repairs: Vec<KeyRepair>, before: &Vector) {
+        if repairs.is_empty() {
+            return;
+        }
+        if let Some(building) = &mut self.past.building {
+            // They go with the operations that called for them.
+            repairs
+                .into_iter()
+                .for_each(|repair| push_repair(building, repair));
+            return;
+        }
+        let mut txn = self.repairs.take().unwrap_or_else(|| {
+            let txn = Txn::new(self.next_txn, self.me);
+            self.next_txn += 1;
+            txn
+        });
+        self.settled.hold(txn.id, before);
+        for repair in repairs {
+            push_repair(&mut txn, repair);
+        }
+        self.repairs = Some(txn);
+    }
+
+    /// Puts the gathered repairs in the queue.
+    pub(super) fn flush_repairs(&mut self) {
+        if let Some(txn) = self.repairs.take() {
+            self.enqueue(txn);
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, txn: Txn) {
+        self.in_flight_bytes += txn.bytes;
+        self.past.in_flight.push_back(txn);
+    }
+
+    /// The next transaction to send, if the database may take more.
+    pub fn next_txn(&mut self) -> Option<&Txn> {
+        let allowed = match self.barrier {
+            Barrier::Down => 0,
+            Barrier::Sent(_) => 1,
+            Barrier::Passed => usize::MAX,
+        };
+        if self.unsent >= allowed {
+            return None;
+        }
+        let txn = self.past.in_flight.get(self.unsent)?;
+        self.unsent += 1;
+        Some(txn)
+    }
+
+    /// Transactions handed out that have not come back.
+    pub fn unanswered(&self) -> usize {
+        self.unsent
+    }
+
+    /// The replies of a transaction are in.
+    pub fn replied(&mut self, id: TxnId, outcome: Outcome) {
+        if let Some(txn) = self.past.in_flight.iter_mut().find(|txn| txn.id == id) {
+            txn.outcome = Some(outcome);
+        }
+    }
+}
+
+pub(super) fn push_repair(txn: &mut Txn, repair: KeyRepair) {
+    let KeyRepair {
+        fingerprint,
+        db,
+        key,
+        repair,
+    } = repair;
+    txn.commands += repair.commands.len();
+    txn.bytes += repair.commands.iter().map(bytes::Bytes::len).sum::<usize>();
+    let (commands, ship_state) = (repair.commands, repair.ship_state);
+    txn.pieces.push(super::txn::Piece::Repair {
+        fingerprint,
+        db,
+        key,
+        commands,
+        ship_state,
+    });
+}
+
+const _: () = assert!(REPLICATION_ID_BYTES == 40);

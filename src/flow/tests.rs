@@ -1,0 +1,1 @@
+//! Two and three sites on a model.

@@ -1,0 +1,334 @@
+//! Marked transactions: what they carry, and their bytes.
+
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::causality::{Hlc, Seq, SiteIx};
+use crate::converge::TxnId;
+use crate::echo::{Marker, key_of};
+use crate::op::Batch;
+use crate::resp::encode;
+
+/// A part of a transaction, in one database.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Rows of a batch as they came.
+    Rows {
+        /// The batch.
+        batch: Rc<Batch>,
+        /// First row.
+        from: usize,
+        /// Behind the last row.
+        to: usize,
+        /// Database number.
+        db: u32,
+    },
+    /// Commands of ours for one key.
+    Repair {
+        /// Fingerprint of (db, key).
+        fingerprint: u64,
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+        /// In RESP.
+        commands: Vec<Bytes>,
+        /// Read the value behind them: PEXPIRETIME is not in Redis 6.2, so PTTL and TIME stand for it.
+        ship_state: bool,
+    },
+}
+
+/// A key's share in a transaction that became interesting after it was submitted.
+#[derive(Debug, Clone)]
+pub(super) struct Watch {
+    pub fingerprint: u64,
+    pub db: u32,
+    pub key: Bytes,
+    pub seq: Seq,
+}
+
+/// What came of a transaction, told by its replies.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Executed; the values read for each key that was to be shipped, in order.
+    Executed(Vec<Dump>),
+    /// Nothing of it was executed, and it can be tried again.
+    Refused,
+}
+
+/// A value that was read: the dump and the remaining time in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dump {
+    /// As DUMP gives it; `None` without a key.
+    pub payload: Option<Bytes>,
+    /// When the key expires, Unix milliseconds.
+    pub expires_unix_ms: Option<u64>,
+}
+
+/// A marked transaction.
+#[derive(Debug, Clone)]
+pub struct Txn {
+    /// Its number in this run.
+    pub id: TxnId,
+    /// Whose operations it carries; this site itself for repairs alone.
+    pub origin: SiteIx,
+    /// The first of them.
+    pub from: Seq,
+    /// The last of them; 0 for repairs alone.
+    pub to: Seq,
+    /// Timestamp of the last.
+    pub time: Hlc,
+    /// What it carries, in order.
+    pub pieces: Vec<Piece>,
+    /// Commands, and bytes, that it carries.
+    pub commands: usize,
+    /// Bytes that it carries.
+    pub bytes: usize,
+    pub(super) watches: Vec<Watch>,
+    pub(super) outcome: Option<Outcome>,
+    /// Places of commands that the database will never queue; they are left out.
+    pub(super) left_out: Vec<usize>,
+}
+
+impl Txn {
+    pub(super) fn new(id: TxnId, origin: SiteIx) -> Txn {
+        Txn {
+            id,
+            origin,
+            from: 0,
+            to: 0,
+            time: Hlc(0),
+            pieces: Vec::new(),
+            commands: 0,
+            bytes: 0,
+            watches: Vec::new(),
+            outcome: None,
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Whether values are to be read in it.
+    pub fn ships(&self) -> impl Iterator<Item = (u64, u32, &Bytes)> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Repair {
+                fingerprint,
+                db,
+                key,
+                ship_state: true,
+                ..
+            } => Some((*fingerprint, *db, key)),
+            _ => None,
+        })
+    }
+
+    /// A key of one of its rows becomes interesting.
+    pub(super) fn watch(&mut self, fingerprint: u64, db: u32, key: Bytes, seq: Seq) {
+        self.watches.push(Watch {
+            fingerprint,
+            db,
+            key,
+            seq,
+        });
+    }
+
+    /// Adds a row, to the last piece if it goes on there.
+    pub(super) fn push_row(&mut self, batch: &Rc<Batch>, at: usize, db: u32, bytes: usize) {
+        self.commands += 1;
+        self.bytes += bytes;
+        if let Some(Piece::Rows {
+            batch: last,
+            to,
+            db: last_db,
+            ..
+        }) = self.pieces.last_mut()
+            && Rc::ptr_eq(last, batch)
+            && *to == at
+            && *last_db == db
+        {
+            *to += 1;
+            return;
+        }
+        self.pieces.push(Piece::Rows {
+            batch: Rc::clone(batch),
+            from: at,
+            to: at + 1,
+            db,
+        });
+    }
+
+    /// The commands in order, without what selects databases: how the transaction should come back.
+    pub(super) fn expected(&self) -> Vec<Bytes> {
+        if !self.left_out.is_empty() {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Rows { batch, from, to, .. } => batch.bytes_of(*from, *to, |bytes| all.push(bytes)),
+                Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
+            }
+        }
+        all
+    }
+
+    /// Each command by itself, in order.
+    pub(super) fn each_command(&self) -> Vec<Bytes> {
+        let mut all = Vec::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Rows { batch, from, to, .. } => all.extend((*from..*to).map(|at| batch.command(at))),
+                Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
+            }
+        }
+        all
+    }
+
+    /// The place among the commands of each command that touches a watched or repaired key.
+    pub(super) fn shares(&self) -> Vec<(u64, u32, Bytes, usize)> {
+        let mut shares = Vec::new();
+        let mut at = 0;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Rows { batch, from, to, .. } => {
+                    for watch in &self.watches {
+                        let row = watch.seq.wrapping_sub(batch.first_seq) as usize;
+                        if (*from..*to).contains(&row) {
+                            let place = at + row - from;
+                            shares.push((watch.fingerprint, watch.db, watch.key.clone(), place));
+                        }
+                    }
+                    at += to - from;
+                }
+                Piece::Repair {
+                    fingerprint,
+                    db,
+                    key,
+                    commands,
+                    ..
+                } => {
+                    for _ in commands {
+                        shares.push((*fingerprint, *db, key.clone(), at));
+                        at += 1;
+                    }
+                }
+            }
+        }
+        shares.sort_by_key(|share| share.3);
+        shares
+    }
+
+    /// The command at a place among those queued, counted with the marker and what selects databases: its
+    /// place in the transaction and its bytes. `selected` is the database before the transaction.
+    pub fn command_queued_at(&self, queued: usize, selected: u32) -> Option<(usize, Bytes)> {
+        let mut db = selected;
+        let mut at = usize::from(std::mem::replace(&mut db, 0) != 0) + 1;
+        let mut place = 0;
+        for piece in &self.pieces {
+            let (wanted, commands, reads) = match piece {
+                Piece::Rows { batch, from, to, db } => (
+                    *db,
+                    (*from..*to).map(|at| batch.command(at)).collect::<Vec<_>>(),
+                    0,
+                ),
+                Piece::Repair {
+                    db,
+                    commands,
+                    ship_state,
+                    ..
+                } => (*db, commands.clone(), if *ship_state { 3 } else { 0 }),
+            };
+            at += usize::from(std::mem::replace(&mut db, wanted) != wanted);
+            for command in commands {
+                if !self.left_out.contains(&place) {
+                    if at == queued {
+                        return Some((place, command));
+                    }
+                    at += 1;
+                }
+                place += 1;
+            }
+            at += reads;
+        }
+        None
+    }
+
+    /// The bytes for a connection that has `db` selected, which is changed; and how many replies they bring
+    /// (MULTI, one per queued command, EXEC).
+    pub fn encode(&self, marker: &Marker, db: &mut u32) -> (Vec<Bytes>, usize) {
+        let mut parts = Vec::with_capacity(3);
+        let mut head = BytesMut::with_capacity(160);
+        let mut queued = 0;
+        encode::command(&mut head, &[b"MULTI"]);
+        queued += select(&mut head, db, 0);
+        encode::command(
+            &mut head,
+            &[b"SET", &key_of(marker.origin), marker.value().as_bytes()],
+        );
+        queued += 1;
+        let mut place = 0;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Rows {
+                    batch,
+                    from,
+                    to,
+                    db: wanted,
+                } if !self.left_out.is_empty() => {
+                    queued += select(&mut head, db, *wanted);
+                    for at in *from..*to {
+                        if !self.left_out.contains(&place) {
+                            head.extend_from_slice(&batch.command(at));
+                            queued += 1;
+                        }
+                        place += 1;
+                    }
+                }
+                Piece::Rows {
+                    batch,
+                    from,
+                    to,
+                    db: wanted,
+                } => {
+                    queued += select(&mut head, db, *wanted) + (to - from);
+                    parts.push(head.split().freeze());
+                    batch.bytes_of(*from, *to, |bytes| parts.push(bytes));
+                }
+                Piece::Repair {
+                    db: wanted,
+                    key,
+                    commands,
+                    ship_state,
+                    ..
+                } => {
+                    queued += select(&mut head, db, *wanted) + commands.len();
+                    commands
+                        .iter()
+                        .for_each(|command| head.extend_from_slice(command));
+                    if *ship_state {
+                        encode::command(&mut head, &[b"DUMP", key]);
+                        encode::command(&mut head, &[b"PTTL", key]);
+                        encode::command(&mut head, &[b"TIME"]);
+                        queued += 3;
+                    }
+                }
+            }
+        }
+        encode::command(&mut head, &[b"EXEC"]);
+        parts.push(head.freeze());
+        parts.retain(|part| !part.is_empty());
+        (parts, queued + 2)
+    }
+}
+
+fn select(out: &mut BytesMut, selected: &mut u32, wanted: u32) -> usize {
+    if *selected == wanted {
+        return 0;
+    }
+    *selected = wanted;
+    encode::command(
+        out,
+        &[b"SELECT", encode::Decimal::new(u64::from(wanted)).as_bytes()],
+    );
+    1
+}
