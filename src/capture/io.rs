@@ -109,7 +109,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
                     self.acknowledge(offset).await?;
                 }
             }
-            () = moved.notified() => {}
+            // The sink may have waited for this: it is shown again what it has not taken.
+            () = moved.notified() => return Ok(true),
         }
         Ok(false)
     }

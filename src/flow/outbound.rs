@@ -577,6 +577,13 @@ impl<J: Journal> Site<J> {
             .clone()
             .unwrap_or_else(|| self.observed.clone());
         let left = self.builder.place() != at.place;
+        if self.builder.count() > 0 && !left {
+            // Echoes behind the last row: whoever goes on behind this batch does not read them again.
+            let time = self.reading.last_time.plus(1);
+            for (site, seq) in self.reading.marks.drain(..) {
+                self.builder.mark(time, site, seq);
+            }
+        }
         if let Some(batch) = self
             .builder
             .finish(at.place, self.me, (first_seq, time), observed, source)

@@ -324,6 +324,11 @@ impl<J: Journal> Site<J> {
         self.unsent
     }
 
+    /// A transaction in flight.
+    pub fn txn(&self, id: TxnId) -> Option<&Txn> {
+        self.past.in_flight.iter().find(|txn| txn.id == id)
+    }
+
     /// The replies of a transaction are in.
     pub fn replied(&mut self, id: TxnId, outcome: Outcome) {
         if let Some(txn) = self.past.in_flight.iter_mut().find(|txn| txn.id == id) {

@@ -218,6 +218,30 @@ impl Txn {
         shares
     }
 
+    /// The places among those queued of each DUMP, with its key's piece in order; PTTL and TIME stand behind it.
+    pub fn reads_queued_at(&self, selected: u32) -> Vec<usize> {
+        let mut db = selected;
+        let mut at = usize::from(std::mem::replace(&mut db, 0) != 0) + 1;
+        let mut places = Vec::new();
+        for piece in &self.pieces {
+            let (wanted, commands, reads) = match piece {
+                Piece::Rows { from, to, db, .. } => (*db, to - from, false),
+                Piece::Repair {
+                    db,
+                    commands,
+                    ship_state,
+                    ..
+                } => (*db, commands.len(), *ship_state),
+            };
+            at += usize::from(std::mem::replace(&mut db, wanted) != wanted) + commands;
+            if reads {
+                places.push(at);
+                at += 3;
+            }
+        }
+        places
+    }
+
     /// The command at a place among those queued, counted with the marker and what selects databases: its
     /// place in the transaction and its bytes. `selected` is the database before the transaction.
     pub fn command_queued_at(&self, queued: usize, selected: u32) -> Option<(usize, Bytes)> {

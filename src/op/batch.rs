@@ -1,5 +1,7 @@
 //! A batch and its decoding.
 
+use std::cell::OnceCell;
+
 use bytes::{Buf, Bytes};
 
 use crate::causality::{Hlc, Roster, Seq, SiteId, SiteIx, Vector};
@@ -32,7 +34,7 @@ pub struct Source {
 /// From this row on, more was in the past: an echo stood between two local commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// First row it holds for.
+    /// First row it holds for; behind the last row it tells what was observed up to the source's offset.
     pub at: u32,
     /// Timestamp of that row; those behind it follow by ones.
     pub time: Hlc,
@@ -86,6 +88,8 @@ pub struct Batch {
     pub source: Source,
     pub(super) rows: Bytes,
     pub(super) parts: Vec<Bytes>,
+    /// The batch as bytes, once it has been or was made from them.
+    pub(super) wire: OnceCell<Vec<Bytes>>,
 }
 
 /// Why bytes are no batch.
@@ -175,6 +179,11 @@ impl Batch {
         past
     }
 
+    /// What had been observed behind the last operation, with everything up to the source's offset.
+    pub fn observed_after(&self) -> Vector {
+        self.past_of(self.count())
+    }
+
     /// Decodes a batch; `parts` are its bytes, the head whole in the first.
     ///
     /// # Errors
@@ -182,10 +191,12 @@ impl Batch {
     pub fn decode(mut parts: Vec<Bytes>, roster: &Roster) -> Result<Batch, BatchError> {
         let mut head = parts.first().cloned().unwrap_or_default();
         let whole = head.len();
+        let wire = OnceCell::from(parts.clone());
         let mut batch = decode_head(&mut head, roster)?;
         let used = whole - head.len();
         parts[0].advance(used);
         batch.parts = parts;
+        batch.wire = wire;
         batch.check()?;
         Ok(batch)
     }
@@ -279,6 +290,7 @@ fn decode_head(head: &mut Bytes, roster: &Roster) -> Result<Batch, BatchError> {
         source,
         rows,
         parts: Vec::new(),
+        wire: OnceCell::new(),
     })
 }
 
@@ -320,7 +332,7 @@ fn decode_marks(
             .get(usize::from(head.get_u8()))
             .ok_or(BatchError::Malformed("a mark's site"))?;
         let seq = head.get_u64_le();
-        if at as usize >= rows {
+        if at as usize > rows {
             return Err(BatchError::Malformed("a mark behind the last row"));
         }
         if let Some(site) = roster.find(*name) {

@@ -161,6 +161,7 @@ impl Builder {
             source,
             rows,
             parts,
+            wire: std::cell::OnceCell::new(),
         })
     }
 
@@ -192,7 +193,11 @@ impl Builder {
 
 impl Batch {
     /// The batch as bytes: head and table in the first part, then the payload's parts as they are.
-    pub fn encode(&self, roster: &Roster) -> Vec<Bytes> {
+    pub fn encode(&self, roster: &Roster) -> &[Bytes] {
+        self.wire.get_or_init(|| self.encode_anew(roster))
+    }
+
+    fn encode_anew(&self, roster: &Roster) -> Vec<Bytes> {
         let mut head = BytesMut::with_capacity(128 + 48 * roster.count() + self.rows.len());
         head.put_u8(BATCH_VERSION);
         head.put_u8(roster.count() as u8);

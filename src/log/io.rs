@@ -1,0 +1,190 @@
+//! Segments as files, and the thread that forces them to disk.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use bytes::{Bytes, BytesMut};
+use crossbeam::channel::{Sender, TrySendError, bounded};
+
+use super::disk::Disk;
+use super::error::LogError;
+use super::origin::{OriginLog, Recovery, Settings};
+use crate::causality::SiteId;
+
+/// Files waiting to be forced to disk; more are left for the next time.
+const SYNCS_WAITING_MAX: usize = 64;
+
+/// A directory of segment files.
+#[derive(Debug)]
+pub struct FileDisk {
+    dir: PathBuf,
+    files: BTreeMap<u64, File>,
+}
+
+impl FileDisk {
+    fn path(&self, segment: u64) -> PathBuf {
+        self.dir.join(format!("{segment:016}.log"))
+    }
+
+    fn file(&mut self, segment: u64) -> io::Result<&mut File> {
+        let path = self.path(segment);
+        Ok(match self.files.entry(segment) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(OpenOptions::new().read(true).append(true).open(path)?)
+            }
+        })
+    }
+}
+
+impl Disk for FileDisk {
+    fn list(&mut self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in std::fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".log")?.parse().ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn create(&mut self, segment: u64) -> io::Result<()> {
+        let path = self.path(segment);
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(path)?;
+        self.files.insert(segment, file);
+        Ok(())
+    }
+
+    fn len(&mut self, segment: u64) -> io::Result<u64> {
+        Ok(self.file(segment)?.metadata()?.len())
+    }
+
+    fn read_at(&mut self, segment: u64, offset: u64, bytes: usize) -> io::Result<Bytes> {
+        let file = self.file(segment)?;
+        let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut buffer = BytesMut::zeroed(bytes.min(left));
+        file.read_exact_at(&mut buffer, offset)?;
+        Ok(buffer.freeze())
+    }
+
+    fn append(&mut self, segment: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let file = self.file(segment)?;
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut rest = &mut slices[..];
+        while !rest.is_empty() {
+            let written = file.write_vectored(rest)?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut rest, written);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        self.file(segment)?.set_len(bytes)
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.files.remove(&segment);
+        std::fs::remove_file(self.path(segment))
+    }
+}
+
+/// Opens or makes the log of an origin in a directory of its own.
+///
+/// # Errors
+/// As [`OriginLog::open`].
+pub fn open(
+    dir: &Path,
+    database_id: &str,
+    origin: SiteId,
+    settings: Settings,
+) -> Result<(OriginLog<FileDisk>, Recovery), LogError> {
+    let refused = |error| LogError::Disk {
+        origin: origin.to_string(),
+        what: "make its directory",
+        error,
+    };
+    std::fs::create_dir_all(dir).map_err(refused)?;
+    let disk = FileDisk {
+        dir: dir.to_owned(),
+        files: BTreeMap::new(),
+    };
+    OriginLog::open(disk, database_id, origin, settings)
+}
+
+/// The thread that forces files to disk, so that nobody on the way of a write waits for it.
+static SYNCER: LazyLock<Option<Sender<File>>> = LazyLock::new(|| {
+    let (sender, receiver) = bounded::<File>(SYNCS_WAITING_MAX);
+    let work = move || {
+        for file in receiver {
+            if let Err(error) = file.sync_data() {
+                tracing::error!(%error, "the log could not be forced to disk");
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("log-sync".to_owned())
+        .spawn(work)
+        .ok()
+        .map(|_| sender)
+});
+
+impl OriginLog<FileDisk> {
+    /// Begins to force what was appended to disk, without waiting for it.
+    pub fn request_sync(&mut self) {
+        let Some(newest) = self.newest_segment() else {
+            return;
+        };
+        let Ok(file) = self.disk.file(newest).and_then(|file| file.try_clone()) else {
+            return;
+        };
+        if let Some(syncer) = &*SYNCER
+            && let Err(TrySendError::Disconnected(_)) = syncer.try_send(file)
+        {
+            tracing::error!("the thread that forces the log to disk is gone");
+        }
+    }
+}
+
+/// Holds a data directory for one process.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes a data directory, which must exist.
+///
+/// # Errors
+/// Another syncer has it, or the system refuses.
+pub fn lock(dir: &Path) -> Result<Lock, LogError> {
+    let refused = |error| LogError::Disk {
+        origin: dir.display().to_string(),
+        what: "lock data_dir",
+        error,
+    };
+    std::fs::create_dir_all(dir).map_err(refused)?;
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(refused)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(_) => Err(LogError::Locked(dir.display().to_string())),
+    }
+}

@@ -1,0 +1,345 @@
+//! The task that writes marked transactions to the database, pipelined, and reads what came of them.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use super::shared::Shared;
+use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
+use crate::capture::backoff_ms;
+use crate::database::io::{Stream, Value as Reply, command, connect, greet};
+use crate::flow::{Dump, Outcome};
+
+/// Most bytes gathered for one write.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
+/// Most parts of one write; the kernel takes up to 1024.
+const PARTS_MAX: usize = 64;
+
+/// Applies for ever, on a new connection whenever one is lost.
+pub(super) async fn run(shared: Rc<Shared>) {
+    let mut attempt = 0;
+    loop {
+        let why = match connection(&shared).await {
+            Ok(stream) => {
+                attempt = 0;
+                let why = Applier::new(&shared, stream).run().await;
+                shared.node.borrow_mut().site.apply_lost();
+                why
+            }
+            Err(why) => why,
+        };
+        let pause = backoff_ms(attempt, 100, 5_000);
+        attempt += 1;
+        tracing::warn!(error = %why, retry_ms = pause, "the connection to apply on is lost");
+        shared.node.borrow_mut().database.apply_error = Some(why);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// A connection on which nothing that an earlier one sent can be executed behind our back.
+async fn connection(shared: &Shared) -> Result<Stream, String> {
+    let say = |error: crate::database::io::ConnectError| error.to_string();
+    let timeout = shared.settings.link.connect_timeout;
+    let mut stream = connect(
+        &shared.url,
+        &super::start::database_tls(&shared.settings),
+        timeout,
+    )
+    .await
+    .map_err(say)?;
+    let name = format!("syncer-{}-apply", shared.settings.site);
+    greet(&mut stream, &shared.url, &name).await.map_err(say)?;
+    let list = command(&mut stream, &[b"CLIENT", b"LIST"]).await.map_err(say)?;
+    let Reply::Bulk(list) = list else {
+        return Err(format!(
+            "CLIENT LIST was refused: {list:?}; the user needs +client|list and +client|kill"
+        ));
+    };
+    let own = command(&mut stream, &[b"CLIENT", b"ID"]).await.map_err(say)?;
+    for id in others(&String::from_utf8_lossy(&list), &name, &own) {
+        let killed = command(&mut stream, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()])
+            .await
+            .map_err(say)?;
+        if let Reply::Error(error) = killed {
+            return Err(format!(
+                "CLIENT KILL was refused: {}",
+                String::from_utf8_lossy(&error)
+            ));
+        }
+    }
+    Ok(stream)
+}
+
+/// The ids of connections of this name but our own.
+fn others(list: &str, name: &str, own: &Reply) -> Vec<String> {
+    let own = match own {
+        Reply::Int(id) => id.to_string(),
+        _ => String::new(),
+    };
+    let field = |line: &str, key: &str| {
+        line.split(' ')
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned))
+    };
+    list.lines()
+        .filter(|line| field(line, "name").as_deref() == Some(name))
+        .filter_map(|line| field(line, "id"))
+        .filter(|id| *id != own)
+        .collect()
+}
+
+struct Sent {
+    txn: u64,
+    /// The database that was selected before it.
+    selected: u32,
+}
+
+struct Applier<'a> {
+    shared: &'a Shared,
+    reader: ReadHalf<Stream>,
+    writer: WriteHalf<Stream>,
+    replies: Replies,
+    sent: VecDeque<Sent>,
+    out: VecDeque<Bytes>,
+    out_bytes: usize,
+    input: BytesMut,
+    selected: u32,
+    /// Why nothing is sent for now.
+    paused: Option<Fault>,
+    refusals: u32,
+}
+
+impl<'a> Applier<'a> {
+    fn new(shared: &'a Shared, stream: Stream) -> Applier<'a> {
+        let (reader, writer) = tokio::io::split(stream);
+        Applier {
+            shared,
+            reader,
+            writer,
+            replies: Replies::default(),
+            sent: VecDeque::new(),
+            out: VecDeque::new(),
+            out_bytes: 0,
+            input: BytesMut::with_capacity(64 * 1024),
+            selected: 0,
+            paused: None,
+            refusals: 0,
+        }
+    }
+
+    async fn run(mut self) -> String {
+        self.shared.node.borrow_mut().site.apply_connected();
+        loop {
+            if self.paused.is_some() && self.replies.unanswered() == 0 && self.out.is_empty() {
+                self.resume().await;
+            }
+            self.gather();
+            let step = if self.out.is_empty() {
+                self.wait().await
+            } else {
+                self.write().await
+            };
+            if let Err(why) = step {
+                return why;
+            }
+        }
+    }
+
+    /// Everything sent has its answer: after a pause, what was not executed goes out again.
+    async fn resume(&mut self) {
+        if self.paused.take() == Some(Fault::Later) {
+            let pause = backoff_ms(self.refusals, 20, 1_000);
+            self.refusals += 1;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        let mut node = self.shared.node.borrow_mut();
+        node.site.count_retried();
+        node.site.apply_lost();
+        node.site.apply_connected();
+    }
+
+    /// Takes transactions from the engine as far as one write goes.
+    fn gather(&mut self) {
+        let mut node = self.shared.node.borrow_mut();
+        while self.paused.is_none() && self.out_bytes < WRITE_BYTES_MAX {
+            let Some(id) = node.site.next_txn().map(|txn| txn.id) else {
+                break;
+            };
+            let Some(txn) = node.site.txn(id) else { break };
+            let marker = node.site.marker(txn);
+            let selected = self.selected;
+            let (parts, replies) = txn.encode(&marker, &mut self.selected);
+            let reads = txn.ships().next().is_some();
+            self.replies.sent(Pending {
+                txn: id,
+                queued: replies - 2,
+                reads,
+            });
+            self.sent.push_back(Sent { txn: id, selected });
+            self.out_bytes += parts.iter().map(Bytes::len).sum::<usize>();
+            self.out.extend(parts);
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), String> {
+        tokio::select! {
+            read = self.reader.read_buf(&mut self.input) => self.received(read),
+            () = self.shared.apply.notified() => Ok(()),
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), String> {
+        let slices: Vec<IoSlice<'_>> = self
+            .out
+            .iter()
+            .take(PARTS_MAX)
+            .map(|part| IoSlice::new(part))
+            .collect();
+        let done = tokio::select! {
+            biased;
+            written = self.writer.write_vectored(&slices) => written,
+            read = self.reader.read_buf(&mut self.input) => return self.received(read),
+        };
+        let mut written = done.map_err(|error| format!("the database's socket: {error}"))?;
+        self.out_bytes -= written;
+        while written > 0 {
+            let Some(part) = self.out.front_mut() else { break };
+            let taken = part.len().min(written);
+            part.advance(taken);
+            written -= taken;
+            if part.is_empty() {
+                self.out.pop_front();
+            }
+        }
+        if self.out.is_empty() {
+            self.writer
+                .flush()
+                .await
+                .map_err(|error| format!("the database's socket: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, read: std::io::Result<usize>) -> Result<(), String> {
+        match read {
+            Ok(0) => return Err("the database closed the connection".to_owned()),
+            Ok(_) => {}
+            Err(error) => return Err(format!("the database's socket: {error}")),
+        }
+        while let Some(answer) = self
+            .replies
+            .next(&mut self.input)
+            .map_err(|error| error.to_string())?
+        {
+            self.answered(answer);
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        let Some(sent) = self.sent.pop_front() else { return };
+        match answer {
+            Answer::Executed { errors, values, .. } => self.executed(&sent, &errors, &values),
+            Answer::Refused { error, .. } => self.refused(&sent, &error),
+        }
+    }
+
+    fn executed(&mut self, sent: &Sent, errors: &[CommandError], values: &[Value]) {
+        self.refusals = 0;
+        let mut node = self.shared.node.borrow_mut();
+        node.database.apply_error = None;
+        let Some(txn) = node.site.txn(sent.txn) else {
+            return;
+        };
+        let places = txn.reads_queued_at(sent.selected);
+        let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
+        for error in errors {
+            let command = txn
+                .command_queued_at(error.at, sent.selected)
+                .map(|(_, command)| command);
+            record(&error.text, command);
+        }
+        errors.iter().for_each(|_| node.site.count_refused());
+        node.site.replied(sent.txn, Outcome::Executed(dumps));
+        drop(node);
+        if !places.is_empty() {
+            self.shared.stream.notify_one();
+        }
+    }
+
+    /// Nothing of the transaction was executed.
+    fn refused(&mut self, sent: &Sent, error: &CommandError) {
+        let text = String::from_utf8_lossy(&error.text).into_owned();
+        let mut node = self.shared.node.borrow_mut();
+        let found = node
+            .site
+            .txn(sent.txn)
+            .and_then(|txn| txn.command_queued_at(error.at, sent.selected));
+        let fault = match (Fault::of(&error.text), found) {
+            (Fault::Never, Some((place, command))) => {
+                record(&error.text, Some(command));
+                node.site.leave_out(sent.txn, place);
+                Fault::Never
+            }
+            _ => Fault::Later,
+        };
+        node.site.replied(sent.txn, Outcome::Refused);
+        if fault == Fault::Later && node.database.apply_error.as_deref() != Some(&text) {
+            tracing::warn!(error = %text, "the database takes no writes now; they are kept and tried again");
+            node.database.apply_error = Some(text);
+        }
+        if self.paused != Some(Fault::Later) {
+            self.paused = Some(fault);
+        }
+    }
+}
+
+/// A command that the database refuses for good is never skipped in silence.
+fn record(error: &[u8], command: Option<Bytes>) {
+    let words: Vec<String> = command
+        .iter()
+        .flat_map(|command| command.split(|&byte| byte == b'\n'))
+        .filter(|line| !matches!(line.first(), None | Some(b'*' | b'$')))
+        .take(2)
+        .map(|line| {
+            String::from_utf8_lossy(line)
+                .trim_end()
+                .chars()
+                .take(100)
+                .collect()
+        })
+        .collect();
+    tracing::warn!(
+        target: "syncer::refused",
+        command = words.first().map_or("?", String::as_str),
+        key = words.get(1).map_or("?", String::as_str),
+        error = %String::from_utf8_lossy(error),
+        "the database refused a command for good"
+    );
+}
+
+/// DUMP, PTTL and TIME, from their places in EXEC's reply.
+fn dump(values: &[Value], at: usize) -> Option<Dump> {
+    let payload = match values.get(at)? {
+        Value::Bytes(payload) => Some(payload.clone()),
+        _ => None,
+    };
+    let Value::Int(left_ms) = values.get(at + 1)? else {
+        return None;
+    };
+    let Value::Array(time) = values.get(at + 2)? else {
+        return None;
+    };
+    let number = |at: usize| match time.get(at) {
+        Some(Value::Bytes(text)) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    let now = number(0)? * 1000 + number(1)? / 1000;
+    Some(Dump {
+        payload,
+        expires_unix_ms: u64::try_from(*left_ms).ok().map(|left| now + left),
+    })
+}

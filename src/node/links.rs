@@ -1,0 +1,312 @@
+//! The tasks that hold the links to the other sites.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::shared::{Shared, now_unix_ms};
+use crate::causality::{Seq, SiteId, SiteIx, Vector};
+use crate::certs::io::LinkTls;
+use crate::control::PeerState;
+use crate::flow::Ack;
+use crate::link::io::{Flow, Outgoing, Positions};
+use crate::op::Batch;
+
+/// An acknowledgement waits so long for others to join it.
+pub(super) const ACK_PAUSE: Duration = Duration::from_millis(2);
+
+/// One session's side of the engine.
+struct PeerFlow {
+    shared: Rc<Shared>,
+    peer: SiteIx,
+    told: Option<Ack>,
+    told_at: Instant,
+}
+
+impl PeerFlow {
+    fn positions(&self, ack: &Ack) -> Positions {
+        let node = self.shared.node.borrow();
+        let roster = node.site.roster();
+        let named = |vector: &Vector| {
+            vector
+                .entries()
+                .map(|(site, seq)| (roster.name(site), seq))
+                .collect()
+        };
+        Positions {
+            held: named(&ack.held),
+            settled: named(&ack.settled),
+        }
+    }
+
+    fn ack(&self, positions: &Positions) -> Ack {
+        let node = self.shared.node.borrow();
+        let roster = node.site.roster();
+        let vector = |named: &[(SiteId, Seq)]| {
+            let mut vector = Vector::zero(roster.count());
+            for (name, seq) in named {
+                if let Some(site) = roster.find(*name) {
+                    vector.advance(site, (*seq).max(vector.get(site)));
+                }
+            }
+            vector
+        };
+        Ack {
+            held: vector(&positions.held),
+            settled: vector(&positions.settled),
+        }
+    }
+}
+
+impl Flow for PeerFlow {
+    fn resume(&mut self) -> Positions {
+        let ack = self.shared.node.borrow().site.ack();
+        self.positions(&ack)
+    }
+
+    fn on_established(&mut self, resume: Positions) {
+        let ack = self.ack(&resume);
+        let mut node = self.shared.node.borrow_mut();
+        node.site.peer_connected(self.peer, &ack);
+        let link = &mut node.peers[self.peer.at()];
+        link.state = PeerState::Connected;
+        link.last_error = None;
+        tracing::info!(peer = %node.site.roster().name(self.peer), "link up");
+        drop(node);
+        self.shared.advance();
+    }
+
+    fn on_batch(&mut self, _: SiteId, _: u64, _: u64, body: Bytes) -> Result<(), String> {
+        let bytes = body.len() as u64;
+        let mut node = self.shared.node.borrow_mut();
+        let batch = Batch::decode(vec![body], node.site.roster()).map_err(|error| error.to_string())?;
+        let batch = Rc::new(batch);
+        node.site.received(&batch).map_err(|error| error.to_string())?;
+        let received = &mut node.peers[self.peer.at()].received;
+        received.0 += batch.count() as u64;
+        received.1 += bytes;
+        drop(node);
+        self.shared.advance();
+        Ok(())
+    }
+
+    fn on_ack(&mut self, positions: Positions) {
+        let ack = self.ack(&positions);
+        self.shared.node.borrow_mut().site.acknowledged(self.peer, &ack);
+        self.shared.apply.notify_one();
+    }
+
+    fn on_pull(&mut self, origin: SiteId, from_seq: u64) {
+        tracing::debug!(%origin, from_seq, "a peer asks for another site's operations");
+    }
+
+    fn poll_send(&mut self, _budget_bytes: usize) -> Option<Outgoing> {
+        let mut node = self.shared.node.borrow_mut();
+        if let Some(batch) = node.site.next_batch_for(self.peer) {
+            let roster = node.site.roster().clone();
+            let parts = batch.encode(&roster).to_vec();
+            let sent = &mut node.peers[self.peer.at()].sent;
+            sent.0 += batch.count() as u64;
+            sent.1 += parts.iter().map(Bytes::len).sum::<usize>() as u64;
+            let origin = roster.name(batch.origin);
+            return Some(Outgoing::Batch {
+                origin,
+                first_seq: batch.first_seq,
+                last_seq: batch.last_seq(),
+                parts,
+            });
+        }
+        let ack = node.site.ack();
+        drop(node);
+        if self.told.as_ref() == Some(&ack) || self.told_at.elapsed() < ACK_PAUSE {
+            return None;
+        }
+        let positions = self.positions(&ack);
+        self.told = Some(ack);
+        self.told_at = Instant::now();
+        Some(Outgoing::Ack(positions))
+    }
+}
+
+/// Everything the link tasks need.
+pub(super) struct Links {
+    pub shared: Rc<Shared>,
+    pub tls: Rc<LinkTls>,
+    /// Which session each peer has: a number that rises.
+    pub sessions: RefCell<Vec<Option<Session>>>,
+    pub incarnation: u64,
+}
+
+/// A session that is up.
+pub(super) struct Session {
+    number: u64,
+    dialed: bool,
+    end: Rc<tokio::sync::Notify>,
+}
+
+impl Links {
+    /// Accepts peers for ever.
+    pub async fn accept(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            let socket = match listener.accept().await {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let links = Rc::clone(&self);
+            tokio::task::spawn_local(async move {
+                if let Err(why) = links.accepted(socket).await {
+                    tracing::warn!(error = %why, "a link was refused");
+                }
+            });
+        }
+    }
+
+    async fn accepted(self: &Rc<Self>, socket: TcpStream) -> Result<(), String> {
+        let _ = socket.set_nodelay(true);
+        let acceptor = TlsAcceptor::from(self.tls.server.clone());
+        let timeout = self.shared.settings.link.connect_timeout;
+        let stream = tokio::time::timeout(timeout, acceptor.accept(socket))
+            .await
+            .map_err(|_| "the TLS handshake took too long".to_owned())?
+            .map_err(|error| format!("TLS: {error}"))?;
+        let site = self
+            .tls
+            .identify(stream.get_ref().1.peer_certificates())
+            .map_err(|why| why.to_string())?;
+        let peer = self.find(site)?;
+        self.hold(stream, peer, false).await
+    }
+
+    fn find(&self, site: SiteId) -> Result<SiteIx, String> {
+        let node = self.shared.node.borrow();
+        node.site
+            .roster()
+            .find(site)
+            .ok_or_else(|| format!("site {site} is not configured here"))
+    }
+
+    /// Dials one peer for ever, whenever there is no session with it.
+    pub async fn dial(self: Rc<Self>, peer: SiteIx, address: String) {
+        let mut attempt = 0;
+        loop {
+            if self.sessions.borrow()[peer.at()].is_some() {
+                attempt = 0;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+            let before = Instant::now();
+            if let Err(why) = self.dial_once(peer, &address).await {
+                self.failed(peer, &why);
+            }
+            if before.elapsed() > Duration::from_secs(5) {
+                attempt = 0;
+            }
+            // The site's name spreads the attempts of two sites that dial each other.
+            let spread = u64::from(peer.0) * 7 % 50;
+            let pause = crate::capture::backoff_ms(attempt, 100, 5_000) + spread;
+            attempt += 1;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    fn failed(&self, peer: SiteIx, why: &str) {
+        let mut node = self.shared.node.borrow_mut();
+        let name = node.site.roster().name(peer);
+        let link = &mut node.peers[peer.at()];
+        if link.last_error.as_deref() != Some(why) {
+            tracing::warn!(peer = %name, error = %why, "link down");
+        }
+        link.last_error = Some(why.to_owned());
+    }
+
+    async fn dial_once(self: &Rc<Self>, peer: SiteIx, address: &str) -> Result<(), String> {
+        let timeout = self.shared.settings.link.connect_timeout;
+        let socket = tokio::time::timeout(timeout, TcpStream::connect(address))
+            .await
+            .map_err(|_| format!("{address} does not answer"))?
+            .map_err(|error| format!("{address}: {error}"))?;
+        let _ = socket.set_nodelay(true);
+        let connector = TlsConnector::from(self.tls.client.clone());
+        let stream = tokio::time::timeout(timeout, connector.connect(LinkTls::server_name(), socket))
+            .await
+            .map_err(|_| format!("{address}: the TLS handshake took too long"))?
+            .map_err(|error| format!("{address}: TLS: {error}"))?;
+        let site = self
+            .tls
+            .identify(stream.get_ref().1.peer_certificates())
+            .map_err(|why| why.to_string())?;
+        if self.find(site)? != peer {
+            return Err(format!(
+                "{address} is site {site}; check the addresses in the configuration"
+            ));
+        }
+        self.hold(stream, peer, true).await
+    }
+
+    /// Holds a session until it ends. Where both sides dialed, the one of the smaller name stays.
+    async fn hold<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        self: &Rc<Self>,
+        stream: S,
+        peer: SiteIx,
+        dialed: bool,
+    ) -> Result<(), String> {
+        let (me, site, number) = {
+            let node = self.shared.node.borrow();
+            let me = node.site.roster().me();
+            (me, node.site.roster().name(peer), now_unix_ms())
+        };
+        let end = Rc::new(tokio::sync::Notify::new());
+        if let Some(existing) = &self.sessions.borrow()[peer.at()] {
+            if existing.dialed && !dialed && me < peer {
+                return Ok(());
+            }
+            existing.end.notify_one();
+        }
+        let number = self.sessions.borrow()[peer.at()]
+            .as_ref()
+            .map_or(number, |old| old.number.max(number) + 1);
+        self.sessions.borrow_mut()[peer.at()] = Some(Session {
+            number,
+            dialed,
+            end: Rc::clone(&end),
+        });
+        let session = super::start::session(&self.shared, site, dialed, self.incarnation);
+        let told_at = Instant::now();
+        let flow = RefCell::new(PeerFlow {
+            shared: Rc::clone(&self.shared),
+            peer,
+            told: None,
+            told_at,
+        });
+        let mut counters = crate::link::Counters::default();
+        let wake = &self.shared.links[peer.at()];
+        let why = tokio::select! {
+            closed = crate::link::io::run(stream, session, &flow, wake, &mut counters) => closed.to_string(),
+            () = end.notified() => "another connection took its place".to_owned(),
+        };
+        self.ended(peer, number);
+        Err(why)
+    }
+
+    fn ended(&self, peer: SiteIx, number: u64) {
+        let mut sessions = self.sessions.borrow_mut();
+        if sessions[peer.at()]
+            .as_ref()
+            .is_none_or(|session| session.number != number)
+        {
+            return;
+        }
+        sessions[peer.at()] = None;
+        let mut node = self.shared.node.borrow_mut();
+        node.site.peer_disconnected(peer);
+        node.peers[peer.at()].state = PeerState::Connecting;
+    }
+}

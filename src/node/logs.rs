@@ -1,0 +1,181 @@
+//! The logs of all origins as the flow's journal, with the newest batches at hand.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::position::Position;
+use crate::causality::{Roster, Seq, SiteIx};
+use crate::flow::{Journal, JournalError};
+use crate::log::io::FileDisk;
+use crate::log::{LogError, OriginLog, Recovery};
+use crate::op::Batch;
+
+/// Bytes of decoded batches kept per origin.
+const RECENT_BYTES_MAX: usize = 8 << 20;
+
+struct Origin {
+    log: OriginLog<FileDisk>,
+    recent: VecDeque<Rc<Batch>>,
+    recent_bytes: usize,
+}
+
+/// One log per origin.
+pub(super) struct Logs {
+    roster: Roster,
+    origins: Vec<Origin>,
+}
+
+impl Logs {
+    /// Opens or makes the logs below `dir`; gives what was found of this site's own.
+    pub fn open(
+        dir: &Path,
+        database_id: &str,
+        roster: &Roster,
+        settings: &crate::log::Settings,
+    ) -> Result<(Logs, Option<Position>), LogError> {
+        let mut origins = Vec::new();
+        let mut position = None;
+        for site in roster.all() {
+            let name = roster.name(site);
+            let (log, recovery) =
+                crate::log::io::open(&dir.join(name.as_str()), database_id, name, settings.clone())?;
+            if site == roster.me() {
+                position = found(&recovery, roster);
+            }
+            if recovery.torn_bytes > 0 {
+                tracing::warn!(origin = %name, bytes = recovery.torn_bytes, "cut a torn end off the log");
+            }
+            origins.push(Origin {
+                log,
+                recent: VecDeque::new(),
+                recent_bytes: 0,
+            });
+        }
+        let mut logs = Logs {
+            roster: roster.clone(),
+            origins,
+        };
+        let position = logs.newer_of(position);
+        Ok((logs, position))
+    }
+
+    /// The position record, or the own log's last batch if it is later.
+    fn newer_of(&mut self, position: Option<Position>) -> Option<Position> {
+        let me = self.roster.me();
+        let Some(last) = self.batch(me, self.last(me)) else {
+            return position;
+        };
+        let time = last.time_of(last.count());
+        let at_batch = |stable| Position {
+            source: last.source,
+            time,
+            observed: last.observed_after(),
+            stable,
+        };
+        match position {
+            None => Some(at_batch(crate::causality::Vector::zero(self.roster.count()))),
+            Some(position) => {
+                let same = position.source.replication_id == last.source.replication_id;
+                let later = same && last.source.offset > position.source.offset;
+                let time = position.time.max(time);
+                let position = if later {
+                    at_batch(position.stable)
+                } else {
+                    position
+                };
+                Some(Position { time, ..position })
+            }
+        }
+    }
+
+    /// Appends a position to the own log.
+    pub fn append_position(&mut self, position: &Position) -> Result<(), LogError> {
+        let body = position.encode(&self.roster);
+        self.origins[self.roster.me().at()].log.append_position(&body)
+    }
+
+    /// Begins to force everything written to disk.
+    pub fn request_sync(&mut self) {
+        self.origins
+            .iter_mut()
+            .for_each(|origin| origin.log.request_sync());
+    }
+
+    /// Removes what lies below; whole segments only.
+    pub fn trim(&mut self, origin: SiteIx, below: Seq) -> Result<(), LogError> {
+        self.origins[origin.at()].log.trim(below).map(|_| ())
+    }
+
+    /// Bytes on disk of one origin.
+    pub fn bytes(&self, origin: SiteIx) -> u64 {
+        self.origins[origin.at()].log.bytes()
+    }
+
+    /// First operation held of an origin.
+    pub fn first(&self, origin: SiteIx) -> Seq {
+        self.origins[origin.at()].log.first_seq()
+    }
+}
+
+fn found(recovery: &Recovery, roster: &Roster) -> Option<Position> {
+    Position::decode(recovery.last_position.clone()?, roster)
+}
+
+impl Origin {
+    fn keep(&mut self, batch: &Rc<Batch>) {
+        self.recent_bytes += batch.payload_len();
+        self.recent.push_back(Rc::clone(batch));
+        while self.recent_bytes > RECENT_BYTES_MAX && self.recent.len() > 1 {
+            if let Some(old) = self.recent.pop_front() {
+                self.recent_bytes -= old.payload_len();
+            }
+        }
+    }
+
+    fn recent(&self, seq: Seq) -> Option<Rc<Batch>> {
+        let at = self.recent.partition_point(|batch| batch.last_seq() < seq);
+        self.recent
+            .get(at)
+            .filter(|batch| batch.first_seq <= seq)
+            .cloned()
+    }
+}
+
+impl Journal for Logs {
+    fn append(&mut self, batch: &Rc<Batch>) -> Result<(), JournalError> {
+        let origin = &mut self.origins[batch.origin.at()];
+        let parts = batch.encode(&self.roster);
+        origin
+            .log
+            .append_batch(batch.first_seq, batch.last_seq(), parts)
+            .map_err(|error| JournalError(error.to_string()))?;
+        origin.keep(batch);
+        Ok(())
+    }
+
+    fn batch(&mut self, origin: SiteIx, seq: Seq) -> Option<Rc<Batch>> {
+        let log = &mut self.origins[origin.at()];
+        if let Some(batch) = log.recent(seq) {
+            return Some(batch);
+        }
+        let entry = match log.log.read_batch(seq) {
+            Ok(entry) => entry?,
+            Err(error) => {
+                tracing::error!(%error, "the log cannot be read");
+                return None;
+            }
+        };
+        match Batch::decode(entry.parts, &self.roster) {
+            Ok(batch) => Some(Rc::new(batch)),
+            Err(error) => {
+                tracing::error!(%error, seq, "a batch in the log cannot be understood");
+                None
+            }
+        }
+    }
+
+    fn last(&self, origin: SiteIx) -> Seq {
+        self.origins[origin.at()].log.last_seq()
+    }
+}

@@ -1,0 +1,74 @@
+//! The position record of a site's own log: where the stream stood, what had been observed there, and what was
+//! stable.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::causality::{Hlc, Roster, SiteId, Vector};
+use crate::op::{REPLICATION_ID_BYTES, Source};
+
+/// Everything a restart goes on from.
+#[derive(Debug, Clone)]
+pub(super) struct Position {
+    pub source: Source,
+    pub time: Hlc,
+    pub observed: Vector,
+    pub stable: Vector,
+}
+
+const VERSION: u8 = 1;
+
+impl Position {
+    /// The record's bytes; sites stand in it by name.
+    pub fn encode(&self, roster: &Roster) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(VERSION);
+        out.put_u8(roster.count() as u8);
+        out.put_slice(&self.source.replication_id);
+        out.put_u64_le(self.source.offset);
+        out.put_u32_le(self.source.db);
+        out.put_u64_le(self.time.0);
+        for site in roster.all() {
+            let name = roster.name(site);
+            out.put_u8(name.as_bytes().len() as u8);
+            out.put_slice(name.as_bytes());
+            out.put_u64_le(self.observed.get(site));
+            out.put_u64_le(self.stable.get(site));
+        }
+        out.freeze()
+    }
+
+    /// Reads a record; `None` if it is none of ours. Sites that are not configured any more are left out.
+    pub fn decode(mut bytes: Bytes, roster: &Roster) -> Option<Position> {
+        if bytes.remaining() < 2 + REPLICATION_ID_BYTES + 8 + 4 + 8 || bytes.get_u8() != VERSION {
+            return None;
+        }
+        let sites = bytes.get_u8();
+        let mut replication_id = [0; REPLICATION_ID_BYTES];
+        bytes.copy_to_slice(&mut replication_id);
+        let source = Source {
+            replication_id,
+            offset: bytes.get_u64_le(),
+            db: bytes.get_u32_le(),
+        };
+        let time = Hlc(bytes.get_u64_le());
+        let (mut observed, mut stable) = (Vector::zero(roster.count()), Vector::zero(roster.count()));
+        for _ in 0..sites {
+            let len = usize::from(bytes.try_get_u8().ok()?);
+            if bytes.remaining() < len + 16 {
+                return None;
+            }
+            let name = SiteId::new(&bytes.split_to(len)).ok()?;
+            let (seen, settled) = (bytes.get_u64_le(), bytes.get_u64_le());
+            if let Some(site) = roster.find(name) {
+                observed.advance(site, seen);
+                stable.advance(site, settled);
+            }
+        }
+        Some(Position {
+            source,
+            time,
+            observed,
+            stable,
+        })
+    }
+}

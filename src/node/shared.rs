@@ -1,0 +1,103 @@
+//! What the tasks share.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use super::logs::Logs;
+use super::position::Position;
+use crate::causality::SiteIx;
+use crate::config::{Secret, Settings};
+use crate::control::{DatabaseLink, PeerState};
+use crate::database::url::Url;
+use crate::flow::Site;
+
+/// How a peer's link stands, for the status.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PeerLink {
+    pub state: PeerState,
+    pub last_error: Option<String>,
+    pub sent: (u64, u64),
+    pub received: (u64, u64),
+}
+
+/// How the link to the database stands, for the status.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DatabaseState {
+    pub link: DatabaseLink,
+    pub server_version: String,
+    pub last_error: Option<String>,
+    pub apply_error: Option<String>,
+}
+
+/// The engine and what is known of its links.
+pub(super) struct Node {
+    pub site: Site<Logs>,
+    pub database: DatabaseState,
+    pub peers: Vec<PeerLink>,
+    pub captured: crate::capture::Counters,
+}
+
+/// Shared by all tasks of the one thread.
+pub(super) struct Shared {
+    pub settings: Settings,
+    pub url: Url,
+    pub password: Option<Secret>,
+    pub agreed: bool,
+    pub started: Instant,
+    pub node: RefCell<Node>,
+    /// There may be something to send to the database.
+    pub apply: Notify,
+    /// Replies came for which the stream waits.
+    pub stream: Notify,
+    /// There may be something to send to each site.
+    pub links: Vec<Notify>,
+    /// Something was observed that the others should hear of.
+    pub moved: Notify,
+}
+
+/// Unix milliseconds.
+pub(super) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Shared {
+    /// Lets the engine submit what is ready, and wakes who has something to send.
+    pub fn advance(&self) {
+        let mut node = self.node.borrow_mut();
+        node.site.set_time(now_unix_ms());
+        node.site.deliver();
+        drop(node);
+        self.apply.notify_one();
+        self.moved.notify_one();
+    }
+
+    /// Wakes every link.
+    pub fn wake_links(&self) {
+        self.links.iter().for_each(Notify::notify_one);
+    }
+
+    /// Wakes one link.
+    pub fn wake_link(&self, site: SiteIx) {
+        self.links[site.at()].notify_one();
+    }
+
+    /// Keeps the present position.
+    pub fn keep_position(&self) {
+        let mut node = self.node.borrow_mut();
+        let Some(source) = node.site.source() else { return };
+        let position = Position {
+            source,
+            time: node.site.time(),
+            observed: node.site.observed().clone(),
+            stable: node.site.stable().clone(),
+        };
+        if let Err(error) = node.site.journal_mut().append_position(&position) {
+            tracing::error!(%error, "the position cannot be kept; a restart reads more of the stream again");
+        }
+    }
+}

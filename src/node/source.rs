@@ -1,0 +1,276 @@
+//! The task that reads the database's replication stream.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::shared::{Shared, now_unix_ms};
+use crate::capture::io::{Capture, Lost};
+use crate::capture::rdb::Item;
+use crate::capture::{Busy, Position, Progress, ReplId, Sink, Want, backoff_ms};
+use crate::command::{Learned, ServerCommand};
+use crate::control::DatabaseLink;
+use crate::database::io::{Value, command, connect, greet};
+use crate::echo::is_ours;
+use crate::flow::StreamError;
+
+/// Why the stream is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The stream.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A database with data that nobody has agreed on.
+    #[error(
+        "the database holds data ({keys} keys at least) that the other sites do not know of; start with an empty \
+         database, or, if all sites' databases hold the same data now, with --agreed"
+    )]
+    Data {
+        /// Keys seen.
+        keys: u64,
+    },
+    /// The stream cannot be continued where it was left.
+    #[error(
+        "the database cannot continue its stream where this site left it (a new history, or the backlog is too \
+         short: raise repl-backlog-size); what happened in between is not known and a snapshot would be needed. \
+         Nothing was changed. If all sites' databases are known to hold the same data now, start with --agreed"
+    )]
+    Gap,
+}
+
+impl Refusal {
+    fn is_final(&self) -> bool {
+        !matches!(self, Refusal::Stream(_))
+    }
+}
+
+struct StreamSink<'a> {
+    shared: &'a Shared,
+    resync: Option<Position>,
+    db: u32,
+    keys: u64,
+}
+
+fn id_bytes(id: ReplId) -> [u8; ReplId::BYTES] {
+    let mut bytes = [0; ReplId::BYTES];
+    bytes.copy_from_slice(id.as_bytes());
+    bytes
+}
+
+impl StreamSink<'_> {
+    fn is_new_site(&self) -> bool {
+        let node = self.shared.node.borrow();
+        let site = &node.site;
+        site.source().is_none() || site.observed().entries().all(|(_, seq)| seq == 0)
+    }
+
+    fn streaming(&self) {
+        let mut node = self.shared.node.borrow_mut();
+        node.database.link = DatabaseLink::Streaming;
+        node.database.last_error = None;
+        drop(node);
+        self.shared.keep_position();
+    }
+}
+
+impl Sink for StreamSink<'_> {
+    type Error = Refusal;
+
+    fn on_continue(&mut self, position: Position) -> Result<(), Refusal> {
+        let mut node = self.shared.node.borrow_mut();
+        let db = node.site.source().map_or(0, |source| source.db);
+        node.site
+            .stream_begins(id_bytes(position.replid), position.offset, db);
+        node.captured.continues += 1;
+        drop(node);
+        self.streaming();
+        tracing::info!(replication_id = %position.replid, offset = position.offset, "the stream goes on");
+        Ok(())
+    }
+
+    fn on_full_resync(&mut self, position: Position) -> Result<(), Refusal> {
+        if !self.is_new_site() && !self.shared.agreed {
+            return Err(Refusal::Gap);
+        }
+        self.resync = Some(position);
+        let mut node = self.shared.node.borrow_mut();
+        node.database.link = DatabaseLink::Snapshot;
+        node.captured.full_resyncs += 1;
+        Ok(())
+    }
+
+    fn on_snapshot_item(&mut self, item: Item<'_>) -> Result<Want, Refusal> {
+        match item {
+            Item::Aux {
+                name: b"repl-stream-db",
+                value,
+            } => {
+                let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                self.db = number.unwrap_or(0);
+            }
+            Item::Key { key, .. } if !is_ours(key) => {
+                self.keys += 1;
+                if !self.shared.agreed {
+                    return Err(Refusal::Data { keys: self.keys });
+                }
+            }
+            _ => {}
+        }
+        Ok(Want::Skip)
+    }
+
+    fn on_snapshot_end(&mut self) -> Result<(), Refusal> {
+        let Some(position) = self.resync.take() else {
+            return Ok(());
+        };
+        let mut node = self.shared.node.borrow_mut();
+        node.site
+            .stream_begins(id_bytes(position.replid), position.offset, self.db);
+        drop(node);
+        self.streaming();
+        tracing::info!(replication_id = %position.replid, offset = position.offset, keys = self.keys, "the stream begins");
+        Ok(())
+    }
+
+    fn on_stream(&mut self, stream: &mut BytesMut) -> Result<(), Refusal> {
+        let mut node = self.shared.node.borrow_mut();
+        node.site.set_time(now_unix_ms());
+        let me = node.site.roster().me();
+        let before = crate::flow::Journal::last(node.site.journal(), me);
+        node.site.read_stream(stream)?;
+        node.site.deliver();
+        let new = crate::flow::Journal::last(node.site.journal(), me) > before;
+        drop(node);
+        self.shared.apply.notify_one();
+        if new {
+            self.shared.wake_links();
+        }
+        self.shared.moved.notify_one();
+        Ok(())
+    }
+
+    fn on_wait(&mut self, busy: &Busy, after_ms: u64) {
+        tracing::info!(%busy, after_ms, "the database puts us off");
+        self.shared.node.borrow_mut().database.last_error = Some(busy.to_string());
+    }
+
+    fn progress(&mut self) -> Progress {
+        let node = self.shared.node.borrow();
+        Progress {
+            durable: node.site.source().map_or(0, |source| source.offset),
+            getack: node.site.getack(),
+        }
+    }
+}
+
+/// Holds the replication link for ever, made anew whenever it is lost.
+pub(super) async fn run(shared: Rc<Shared>) {
+    let mut attempt = 0;
+    loop {
+        let (why, last) = once(&shared, &mut attempt).await;
+        {
+            let mut node = shared.node.borrow_mut();
+            node.site.stream_lost();
+            node.database.link = if last {
+                DatabaseLink::Refused
+            } else {
+                DatabaseLink::Connecting
+            };
+            node.database.last_error = Some(why.clone());
+        }
+        let pause = backoff_ms(attempt, 100, 5_000);
+        attempt += 1;
+        if last {
+            tracing::error!(error = %why, "the database's stream is refused");
+        } else {
+            tracing::warn!(error = %why, retry_ms = pause, "the database's stream is lost");
+        }
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+/// One link, until it is lost; whether somebody must act.
+async fn once(shared: &Shared, attempt: &mut u32) -> (String, bool) {
+    let stream = match dial(shared).await {
+        Ok(stream) => stream,
+        Err(error) => return (error, false),
+    };
+    let start = shared.node.borrow().site.source();
+    let start = start.and_then(|source| {
+        Some(Position {
+            replid: ReplId::new(&source.replication_id)?,
+            offset: source.offset,
+        })
+    });
+    let mut sink = StreamSink {
+        shared,
+        resync: None,
+        db: 0,
+        keys: 0,
+    };
+    let settings = crate::capture::Settings::default();
+    let mut counters = crate::capture::Counters::default();
+    let lost = Capture::new(stream, start, &settings, &mut counters)
+        .run(&mut sink, &shared.stream)
+        .await;
+    if shared.node.borrow().database.link == DatabaseLink::Streaming {
+        *attempt = 0;
+    }
+    match lost {
+        Lost::Link(error) => (error.to_string(), !error.is_retryable()),
+        Lost::Sink(refusal) => (refusal.to_string(), refusal.is_final()),
+    }
+}
+
+async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
+    let say = |error: crate::database::io::ConnectError| error.to_string();
+    let timeout = shared.settings.link.connect_timeout;
+    let mut stream = connect(
+        &shared.url,
+        &super::start::database_tls(&shared.settings),
+        timeout,
+    )
+    .await
+    .map_err(say)?;
+    let name = format!("syncer-{}-stream", shared.settings.site);
+    let info = greet(&mut stream, &shared.url, &name).await.map_err(say)?;
+    let learned = learn(&mut stream).await;
+    let mut node = shared.node.borrow_mut();
+    let (major, minor, patch) = info.version;
+    node.database.server_version = format!("{} {major}.{minor}.{patch}", info.product);
+    if let Some(learned) = learned {
+        node.site.learn(learned);
+    }
+    Ok(stream)
+}
+
+/// Asks the server which commands it knows. A user that may not ask gets the built-in table.
+async fn learn(stream: &mut crate::database::io::Stream) -> Option<Learned> {
+    let Value::Array(rows) = command(stream, &[b"COMMAND"]).await.ok()? else {
+        return None;
+    };
+    let text = |value: &Value| match value {
+        Value::Simple(text) | Value::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        _ => String::new(),
+    };
+    let number = |value: Option<&Value>| match value {
+        Some(Value::Int(number)) => *number,
+        _ => 0,
+    };
+    let row = |row: &Value| {
+        let Value::Array(fields) = row else { return None };
+        let Value::Array(flags) = fields.get(2)? else {
+            return None;
+        };
+        Some(ServerCommand {
+            name: text(fields.first()?),
+            flags: flags.iter().map(text).collect(),
+            first: number(fields.get(3)),
+            last: number(fields.get(4)),
+            step: number(fields.get(5)),
+        })
+    };
+    let commands: Vec<ServerCommand> = rows.iter().filter_map(row).collect();
+    Some(Learned::new(&commands))
+}

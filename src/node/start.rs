@@ -1,0 +1,284 @@
+//! Putting a syncer together, and taking it down.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+
+use super::links::{ACK_PAUSE, Links};
+use super::logs::Logs;
+use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
+use super::{applier, source, status};
+use crate::causality::{Roster, RosterError, SiteId};
+use crate::certs::io::{LinkTls, TlsMin};
+use crate::config::{FlushPolicy, LogSync, Secret, Settings, TlsVersion};
+use crate::control::{self, Request, Response};
+use crate::database::io::DbTls;
+use crate::database::url::{Url, UrlError};
+use crate::flow::{Journal, Site};
+use crate::link::session::{Local, Session};
+
+/// Why a syncer cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The sites.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
+    /// The database's address.
+    #[error("database: {0}")]
+    Url(#[from] UrlError),
+    /// The logs.
+    #[error(transparent)]
+    Log(#[from] crate::log::LogError),
+    /// The certificates.
+    #[error(transparent)]
+    Certificates(#[from] crate::certs::io::Error),
+    /// The address to listen on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] control::io::Error),
+    /// The system.
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// TLS to the database, as configured.
+pub(super) fn database_tls(settings: &Settings) -> DbTls {
+    match &settings.database.tls {
+        None => DbTls {
+            ca_file: None,
+            client: None,
+            server_name: None,
+        },
+        Some(tls) => DbTls {
+            ca_file: Some(tls.ca_file.clone()),
+            client: tls.client.clone(),
+            server_name: tls.server_name.clone(),
+        },
+    }
+}
+
+/// A session with a peer whose certificate has been judged.
+pub(super) fn session(shared: &Shared, peer: SiteId, dialed: bool, incarnation: u64) -> Session {
+    let local = Local {
+        database_id: shared.settings.database_id.clone(),
+        site: shared.settings.site,
+        incarnation,
+        features: 0,
+    };
+    Session::new(local, dialed, peer, now_unix_ms())
+}
+
+/// Runs the syncer of a site until it is told to stop.
+///
+/// # Errors
+/// It cannot start. Once it runs, everything that fails is tried again.
+pub fn run(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
+    let _lock = crate::log::io::lock(&settings.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, serve(settings, password, agreed))
+}
+
+async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
+    let (shared, links, listener) = build(settings, password, agreed).await?;
+    let server = control::io::Server::bind(&shared.settings.control_socket())?;
+    let answering = Rc::clone(&shared);
+    tokio::task::spawn_local(server.serve(move |request| match request {
+        Request::Status => Response::Status(Box::new(status::view(&answering))),
+    }));
+    tokio::task::spawn_local(source::run(Rc::clone(&shared)));
+    tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
+    tokio::task::spawn_local(acknowledge(Rc::clone(&shared)));
+    tokio::task::spawn_local(housekeeping(Rc::clone(&shared)));
+    tokio::task::spawn_local(Rc::clone(&links).accept(listener));
+    for peer in &shared.settings.peers {
+        let site = shared.node.borrow().site.roster().find(peer.site);
+        if let Some(site) = site {
+            tokio::task::spawn_local(Rc::clone(&links).dial(site, peer.address.clone()));
+        }
+    }
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupt = tokio::signal::ctrl_c() => interrupt?,
+    }
+    tracing::info!("stopping");
+    shared.keep_position();
+    shared.node.borrow_mut().site.journal_mut().request_sync();
+    Ok(())
+}
+
+async fn build(
+    settings: Settings,
+    password: Option<Secret>,
+    agreed: bool,
+) -> Result<(Rc<Shared>, Rc<Links>, TcpListener), Error> {
+    let peers: Vec<SiteId> = settings.peers.iter().map(|peer| peer.site).collect();
+    let roster = Roster::new(settings.site, &peers)?;
+    let mut url = Url::parse(settings.database.url.expose())?;
+    if let Some(password) = &password {
+        url.password = Some(crate::database::secret::Secret::new(password.expose()));
+    }
+    let identity = crate::certs::io::ensure(
+        &settings.certificates.dir,
+        &settings.database_id,
+        settings.site,
+        &[],
+    )?;
+    let trusted: Vec<_> = settings
+        .peers
+        .iter()
+        .map(|peer| (peer.site, peer.certificate.clone()))
+        .collect();
+    let min = match settings.certificates.tls_version_min {
+        TlsVersion::Tls12 => TlsMin::Tls12,
+        TlsVersion::Tls13 => TlsMin::Tls13,
+    };
+    let tls = crate::certs::io::link_tls(&identity, &settings.database_id, &trusted, min)?;
+    let address = settings.link.listen.clone();
+    let listener = TcpListener::bind(&address)
+        .await
+        .map_err(|error| Error::Listen { address, error })?;
+    let writer = incarnation();
+    let site = open_site(&settings, &roster, writer)?;
+    tracing::info!(site = %settings.site, database_id = %settings.database_id, listen = %settings.link.listen,
+        fingerprint = %identity.fingerprint, "syncer started");
+    let node = Node {
+        site,
+        database: DatabaseState::default(),
+        peers: vec![PeerLink::default(); roster.count()],
+        captured: crate::capture::Counters::default(),
+    };
+    let shared = Rc::new(Shared {
+        url,
+        password,
+        agreed,
+        started: Instant::now(),
+        node: RefCell::new(node),
+        apply: Notify::new(),
+        stream: Notify::new(),
+        links: roster.all().map(|_| Notify::new()).collect(),
+        moved: Notify::new(),
+        settings,
+    });
+    let sessions = RefCell::new(roster.all().map(|_| None).collect());
+    let links = Links {
+        shared: Rc::clone(&shared),
+        tls: Rc::new(tls),
+        sessions,
+        incarnation: writer,
+    };
+    Ok((shared, Rc::new(links), listener))
+}
+
+/// A number that no earlier run of this site had: when it began, in nanoseconds.
+fn incarnation() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<Logs>, Error> {
+    let log = crate::log::Settings {
+        segment_bytes: settings.log.segment_bytes,
+        ..crate::log::Settings::default()
+    };
+    let (logs, position) = Logs::open(
+        &settings.data_dir.join("log"),
+        &settings.database_id,
+        roster,
+        &log,
+    )?;
+    let flow = crate::flow::Settings {
+        transaction_commands_max: usize::try_from(settings.apply.transaction_commands_max)
+            .unwrap_or(usize::MAX),
+        transaction_bytes_max: usize::try_from(settings.apply.transaction_bytes_max).unwrap_or(usize::MAX),
+        in_flight_bytes_max: usize::try_from(settings.apply.in_flight_bytes_max).unwrap_or(usize::MAX),
+        propagate_flush: settings.flush == FlushPolicy::Propagate,
+    };
+    let mut site = Site::new(roster.clone(), &settings.database_id, writer, flow, logs);
+    site.set_time(now_unix_ms());
+    if let Some(position) = position {
+        site.recover(
+            Some(position.source),
+            &position.observed,
+            &position.stable,
+            position.time,
+        );
+    }
+    Ok(site)
+}
+
+/// Tells the others what was observed, many observations at a time.
+async fn acknowledge(shared: Rc<Shared>) {
+    loop {
+        shared.moved.notified().await;
+        tokio::time::sleep(ACK_PAUSE).await;
+        shared.node.borrow_mut().site.prune();
+        shared.apply.notify_one();
+        shared.wake_links();
+    }
+}
+
+/// Once a second: keeps the position, forces the logs to disk, and removes what nobody needs any more.
+async fn housekeeping(shared: Rc<Shared>) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut kept = None;
+    loop {
+        ticks.tick().await;
+        let now = {
+            let node = shared.node.borrow();
+            (node.site.source(), node.site.stable().clone())
+        };
+        if kept.as_ref() != Some(&now) {
+            shared.keep_position();
+            kept = Some(now);
+        }
+        if shared.settings.log.sync != LogSync::Never {
+            shared.node.borrow_mut().site.journal_mut().request_sync();
+        }
+        trim(&shared);
+    }
+}
+
+/// Own operations stay until every site holds them, all until they are stable, and some slack behind that.
+/// A log over its maximum is cut all the same: the site that has not kept up will need a snapshot.
+fn trim(shared: &Shared) {
+    let mut node = shared.node.borrow_mut();
+    let site = &mut node.site;
+    for origin in site.roster().clone().all() {
+        let bytes = site.journal().bytes(origin);
+        if bytes <= shared.settings.log.slack_bytes {
+            continue;
+        }
+        let stable = site.stable().get(origin);
+        let over = bytes > shared.settings.log.bytes_max;
+        let below = if over {
+            let first = site.journal().first(origin);
+            first + (site.journal().last(origin).saturating_sub(first)) / 4
+        } else {
+            stable.min(site.held_by_all(origin))
+        };
+        if over {
+            tracing::warn!(origin = %site.roster().name(origin), "the log is over its maximum and is cut");
+        }
+        if let Err(error) = site.journal_mut().trim(origin, below) {
+            tracing::error!(%error, "the log cannot be trimmed");
+        }
+    }
+}
