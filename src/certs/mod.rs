@@ -1,1 +1,4 @@
 //! The `certs` room.
+
+#[cfg(feature = "io")]
+pub mod io;
