@@ -1,2 +1,25 @@
-//! The command line.
-fn main() {}
+//! The command line: what is asked for, and the exit code.
+
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match cli::Cli::parse().command {
+        cli::Command::Init(args) => cli::init::init(&args),
+        cli::Command::Run(args) => cli::run::run(&args),
+        cli::Command::Status(args) => cli::status::status(&args),
+        cli::Command::Demo(args) => cli::demo::demo(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.report();
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `syncer run`: the syncer of one site, until it is told to stop.
+
+use super::{ConfigArg, Failure, logging};
+use syncer::{config, node};
+
+/// Run the syncer of a site, in the foreground
+///
+/// Reads the database's replication stream, exchanges writes with the peers and applies theirs. Log lines go
+/// to standard error. SIGTERM or Ctrl-C ends it in order; after any other end it goes on where it stopped.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_long_help = "\
+Examples:
+  syncer run --config /etc/syncer/a.toml
+  syncer run --config /etc/syncer/a.toml --agreed     the first start over databases that hold the same data"
+)]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+
+    /// The databases of all sites hold the same data now
+    ///
+    /// A new site's database must be empty. Give this once, at the first start of every site, if instead the
+    /// databases were filled with the same data (from one backup, say) and nobody writes to them until all
+    /// sites run. What differs then is not found and stays different. A site that has run before ignores it.
+    #[arg(long, verbatim_doc_comment)]
+    agreed: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let settings = args.config.load()?;
+    let password = config::io::password(&settings.database)?;
+    logging::start(&settings.tracing)?;
+    node::run(settings, password, args.agreed)?;
+    Ok(())
+}
