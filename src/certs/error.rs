@@ -1,0 +1,141 @@
+//! What can be wrong with our own files and the peers' files.
+
+use super::{Identity, Moment};
+use crate::causality::SiteId;
+use std::path::PathBuf;
+
+/// Why the certificates on disk cannot be used. Nothing of it goes away by trying again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file is wrong.
+    #[error("{path}: {fault}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: FileFault,
+    },
+    /// A peer's file is wrong.
+    #[error("{path} (certificate of peer {site}): {fault}", path = path.display())]
+    Peer {
+        /// The peer.
+        site: SiteId,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: FileFault,
+    },
+    /// A certificate could not be made.
+    #[error("no certificate can be made: {0}; check the host names given for it")]
+    Make(String),
+    /// The TLS library refused the settings.
+    #[error("the TLS settings are refused: {0}")]
+    Tls(String),
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// The system refused to read or write it.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+    /// Longer than any file of certificates.
+    #[error("the file is larger than {max} bytes; is it a PEM file?")]
+    TooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// More certificates than any chain.
+    #[error("the file holds more than {max} certificates")]
+    TooMany {
+        /// The limit.
+        max: usize,
+    },
+    /// Not PEM.
+    #[error("the file does not parse as PEM: {0}")]
+    Pem(String),
+    /// No certificate in it.
+    #[error("no certificate in it; a PEM file with -----BEGIN CERTIFICATE----- is needed")]
+    NoCertificate,
+    /// A certificate does not parse.
+    #[error("certificate {number} in it does not parse: {why}")]
+    Certificate {
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        why: String,
+    },
+    /// No key in it.
+    #[error("no private key in it; PKCS#8, PKCS#1 or SEC1 in PEM is needed")]
+    NoKey,
+    /// The key is locked with a pass phrase.
+    #[error(
+        "the private key is encrypted, and nobody could be asked for its pass phrase; decrypt it: openssl pkey"
+    )]
+    EncryptedKey,
+    /// The key is of a kind or size not supported.
+    #[error(
+        "the private key cannot be used: {0}; ECDSA P-256 or P-384, Ed25519 or RSA from 2048 bits is needed"
+    )]
+    Key(String),
+    /// Key and certificate do not belong together.
+    #[error("the private key is not that of the certificate next to it; replace both files together")]
+    KeyMismatch,
+    /// The key is missing though the certificate is there.
+    #[error(
+        "the private key is missing, though its certificate is there; put it back, or move the certificate away"
+    )]
+    KeyMissing,
+    /// The time is over.
+    #[error("the certificate expired at {0}; replace it and its key, and hand it to the peers")]
+    Expired(Moment),
+    /// The time has not come.
+    #[error("the certificate is not valid before {0}; check this machine's clock")]
+    NotYetValid(Moment),
+    /// It names another site or database than it is used for.
+    #[error("the certificate is for {found}, not for {expected}; the files may be exchanged")]
+    OtherIdentity {
+        /// What the configuration says.
+        expected: Identity,
+        /// What the certificate says.
+        found: Identity,
+    },
+    /// Its syncer URI is malformed.
+    #[error("the certificate's syncer URI is malformed: {0}")]
+    Uri(#[from] super::IdentityError),
+    /// The certificate is already another peer's.
+    #[error("the same certificate is that of peer {0}; every site needs its own")]
+    SharedWith(SiteId),
+    /// The certificate is our own.
+    #[error("this is our own certificate; the peer's own file, made by `syncer init` there, is needed")]
+    Own,
+}
+
+/// What an operator should know, though everything works.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// The key's file can be read by others.
+    #[error("{path} can be read by other users (mode {mode:03o}); chmod 600 it", path = path.display())]
+    KeyExposed {
+        /// The file.
+        path: PathBuf,
+        /// Its rights.
+        mode: u32,
+    },
+    /// Our certificate will be over soon.
+    #[error("{path} expires at {at}; make a new one and hand it to the peers before", path = path.display())]
+    ExpiresSoon {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        at: Moment,
+    },
+    /// A peer's certificate is over or will be soon.
+    #[error("the certificate of peer {site} expires or expired at {at}; get the new one from there")]
+    PeerExpires {
+        /// The peer.
+        site: SiteId,
+        /// When.
+        at: Moment,
+    },
+}

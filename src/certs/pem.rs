@@ -1,0 +1,101 @@
+//! Certificates and keys out of PEM.
+
+use super::{Facts, FileFault, Moment, Own, facts, policy};
+use memchr::memmem;
+use rustls::InconsistentKeys;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+
+/// Most certificates in one file.
+pub(super) const CERTIFICATES_MAX: usize = 64;
+
+/// The certificates of a PEM file, at least one, each of which parses. Other sections are skipped.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, FileFault> {
+    let mut found = Vec::new();
+    for section in CertificateDer::pem_slice_iter(pem) {
+        let der = section.map_err(|why| FileFault::Pem(why.to_string()))?;
+        if found.len() == CERTIFICATES_MAX {
+            return Err(FileFault::TooMany {
+                max: CERTIFICATES_MAX,
+            });
+        }
+        found.push(der);
+        readable(found.len(), &found)?;
+    }
+    if found.is_empty() {
+        return Err(FileFault::NoCertificate);
+    }
+    Ok(found)
+}
+
+/// Checks the last certificate of a file with both parsers that will meet it later.
+fn readable(number: usize, found: &[CertificateDer<'static>]) -> Result<(), FileFault> {
+    let Some(der) = found.last() else {
+        return Ok(());
+    };
+    let fault = |why: String| FileFault::Certificate { number, why };
+    match Facts::read(der) {
+        Ok(_) => {}
+        Err(facts::Unreadable::Uri(why)) => return Err(FileFault::Uri(why)),
+        Err(facts::Unreadable::Parse(why)) => return Err(fault(why)),
+    }
+    match ParsedCertificate::try_from(der) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(fault(why.to_string())),
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, FileFault> {
+    let holds = |mark: &[u8]| memmem::find(pem, mark).is_some();
+    if holds(b"BEGIN ENCRYPTED PRIVATE KEY") || holds(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(FileFault::EncryptedKey);
+    }
+    PrivateKeyDer::from_pem_slice(pem).map_err(|why| match why {
+        PemError::NoItemsFound => FileFault::NoKey,
+        why => FileFault::Pem(why.to_string()),
+    })
+}
+
+/// Which of our two files a fault is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnFile {
+    /// The certificate's.
+    Certificate,
+    /// The key's.
+    Key,
+}
+
+/// Our certificate, its chain and its key.
+///
+/// # Errors
+/// A file does not parse, the two do not belong together, or `now` is outside of the validity.
+pub fn own(certificate_pem: &[u8], key_pem: &[u8], now: Moment) -> Result<Own, (OwnFile, FileFault)> {
+    let chain = certificates(certificate_pem).map_err(|fault| (OwnFile::Certificate, fault))?;
+    let key = private_key(key_pem).map_err(|fault| (OwnFile::Key, fault))?;
+    let Some(leaf) = chain.first().cloned() else {
+        return Err((OwnFile::Certificate, FileFault::NoCertificate));
+    };
+    let unreadable = |why: facts::Unreadable| FileFault::Certificate {
+        number: 1,
+        why: why.to_string(),
+    };
+    let facts = Facts::read(&leaf).map_err(|why| (OwnFile::Certificate, unreadable(why)))?;
+    if facts.not_after < now {
+        return Err((OwnFile::Certificate, FileFault::Expired(facts.not_after)));
+    }
+    if facts.not_before > now {
+        return Err((OwnFile::Certificate, FileFault::NotYetValid(facts.not_before)));
+    }
+    let certified = CertifiedKey::from_der(chain, key, &policy::provider()).map_err(|why| match why {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            (OwnFile::Key, FileFault::KeyMismatch)
+        }
+        why => (OwnFile::Key, FileFault::Key(why.to_string())),
+    })?;
+    Ok(Own::new(leaf, facts, certified))
+}

@@ -1,0 +1,165 @@
+//! The TLS settings of the links.
+
+use super::{ALPN, Error, Facts, PeerRefused, Settings, TlsVersion, Trust, fingerprint, verify};
+use crate::causality::SiteId;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CipherSuite, ClientConfig, CommonState, ProtocolVersion};
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// What we prove ourselves with.
+#[derive(Clone)]
+pub struct Own {
+    leaf: CertificateDer<'static>,
+    facts: Facts,
+    key: Arc<CertifiedKey>,
+}
+
+impl Own {
+    pub(super) fn new(leaf: CertificateDer<'static>, facts: Facts, key: CertifiedKey) -> Own {
+        Own {
+            leaf,
+            facts,
+            key: Arc::new(key),
+        }
+    }
+
+    /// The certificate itself.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.leaf
+    }
+
+    /// What it says.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Its fingerprint, `SHA256:AB:CD:...`.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.leaf)
+    }
+}
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own")
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Both sides' settings, made together from one set of files. To reload, make a new one.
+#[derive(Debug, Clone)]
+pub struct LinkTls {
+    server: Arc<ServerConfig>,
+    clients: BTreeMap<SiteId, Arc<ClientConfig>>,
+    trust: Arc<Trust>,
+}
+
+impl LinkTls {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// rustls refuses them.
+    pub fn new(own: &Own, trust: Trust, settings: Settings) -> Result<LinkTls, Error> {
+        let refused = |error: rustls::Error| Error::Tls(error.to_string());
+        let trust = Arc::new(trust);
+        let versions = versions(settings.tls_version_min);
+        let key = Arc::new(SingleCertAndKey::from(own.key.clone()));
+
+        let mut server = ServerConfig::builder_with_provider(trust.provider().clone())
+            .with_protocol_versions(&versions)
+            .map_err(refused)?
+            .with_client_cert_verifier(Arc::new(verify::Dialing(trust.clone())))
+            .with_cert_resolver(key.clone());
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.ignore_client_order = true;
+
+        let mut clients = BTreeMap::new();
+        for site in trust.sites() {
+            let verifier = verify::Dialed {
+                trust: trust.clone(),
+                site,
+            };
+            let mut client = ClientConfig::builder_with_provider(trust.provider().clone())
+                .with_protocol_versions(&versions)
+                .map_err(refused)?
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+                .with_client_cert_resolver(key.clone());
+            client.alpn_protocols = vec![ALPN.to_vec()];
+            client.resumption = Resumption::disabled();
+            client.enable_sni = false;
+            clients.insert(site, Arc::new(client));
+        }
+        Ok(LinkTls {
+            server: Arc::new(server),
+            clients,
+            trust,
+        })
+    }
+
+    /// For peers that dial us.
+    pub fn server(&self) -> &Arc<ServerConfig> {
+        &self.server
+    }
+
+    /// For dialing this peer: no other one is accepted by it. `None` if it is not configured.
+    pub fn client(&self, site: SiteId) -> Option<&Arc<ClientConfig>> {
+        self.clients.get(&site)
+    }
+
+    /// The peers and their certificates.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Which peer a chain speaks for that a handshake with these settings has verified.
+    ///
+    /// # Errors
+    /// None of them.
+    pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<SiteId, PeerRefused> {
+        self.trust.identify(chain)
+    }
+
+    /// The last step of every handshake: who is there, and does it speak our protocol. rustls lets a client
+    /// pass that names no protocol at all, and a server that chooses none.
+    ///
+    /// # Errors
+    /// Why the connection must be closed.
+    pub fn admit(&self, connection: &CommonState) -> Result<SiteId, PeerRefused> {
+        if connection.alpn_protocol() != Some(ALPN) {
+            return Err(PeerRefused::BadAlpn);
+        }
+        self.identify(connection.peer_certificates().unwrap_or_default())
+    }
+}
+
+fn versions(min: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
+    match min {
+        TlsVersion::V1_2 => vec![&version::TLS13, &version::TLS12],
+        TlsVersion::V1_3 => vec![&version::TLS13],
+    }
+}
+
+/// The cryptography of the links.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    // In TLS 1.2 keys cannot be renewed, and AES-GCM ends a connection after 2^24 records; CHACHA20 has no
+    // such end, so there it comes first.
+    provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
+        _ if suite.version().version == ProtocolVersion::TLSv1_3 => 0,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 1,
+        _ => 2,
+    });
+    Arc::new(provider)
+}
