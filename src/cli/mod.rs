@@ -139,7 +139,7 @@ failed_from!(
     serde_json::Error,
     syncer::control::io::Error,
     syncer::node::Error,
-    syncer::certs::io::Error
+    syncer::certs::Error
 );
 
 #[cfg(test)]

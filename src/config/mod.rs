@@ -21,7 +21,6 @@ mod mistake;
 mod reference;
 mod rows;
 mod said;
-mod secret;
 mod settings;
 mod suggest;
 mod value;
@@ -30,7 +29,7 @@ pub use mistake::{Mistake, Mistakes, Place};
 pub use reference::reference;
 pub use rows::{ENVIRONMENT_PREFIX, PeerRow, ROWS, Row, peer_rows};
 pub use said::{Config, Said, SaidPeer};
-pub use secret::Secret;
+pub use crate::database::Secret;
 pub use settings::{
     Apply, Certificates, ConflictLog, Conflicts, Database, DatabaseTls, FlushPolicy, Link, Log, LogSync,
     Peer, Settings, TlsVersion, TraceFormat, Tracing,

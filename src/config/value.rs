@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::database::Url;
+
 /// One kibibyte, mebibyte, gibibyte, tebibyte.
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
@@ -197,41 +199,10 @@ pub(super) fn address(text: &str) -> Result<String, String> {
 /// A database URL, looked at from outside: scheme, host, port, no database number. Never quotes it, for the
 /// password may be in it. The answer says whether it asks for TLS and whether it carries a password.
 pub(super) fn database_url(text: &str) -> Result<UrlTraits, String> {
-    let (scheme, rest) = text
-        .split_once("://")
-        .ok_or("not a URL; write one such as \"redis://user:password@127.0.0.1:6379\"")?;
-    let tls = match scheme {
-        "redis" => false,
-        "rediss" => true,
-        "redis+sentinel" | "rediss+sentinel" => {
-            return Err("Sentinel URLs are not supported yet; name the primary: redis://host:port".into());
-        }
-        _ => return Err("the scheme is neither redis:// nor rediss:// (TLS)".into()),
-    };
-    if rest.contains(['?', '#']) {
-        return Err("'?' and '#' mean nothing here; write them as %3F and %23 in a password".into());
-    }
-    let (user, place) = rest
-        .rsplit_once('@')
-        .map_or(("", rest), |(user, place)| (user, place));
-    if user.contains('/') {
-        return Err("a '/' in a user name or password is written as %2F".into());
-    }
-    let (place, number) = place.split_once('/').unwrap_or((place, ""));
-    if !matches!(number, "" | "0") {
-        return Err("a syncer replicates every numbered database; leave the number out".into());
-    }
-    let with_port = if place.ends_with(']') || !place.contains(':') {
-        &format!("{place}:6379")
-    } else {
-        place
-    };
-    address(with_port).map_err(|_| "the host or the port is not valid; redis://host:port")?;
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
     Ok(UrlTraits {
-        tls,
-        password: user
-            .split_once(':')
-            .is_some_and(|(_, password)| !password.is_empty()),
+        tls: url.tls,
+        password: url.password.is_some(),
     })
 }
 

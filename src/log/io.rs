@@ -48,7 +48,7 @@ impl Disk for FileDisk {
             let name = entry?.file_name();
             let number = name
                 .to_str()
-                .and_then(|name| name.strip_suffix(".log")?.parse().ok());
+                .and_then(|name| name.strip_suffix(".log")?.parse::<u64>().ok());
             numbers.extend(number);
         }
         numbers.sort_unstable();

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use super::shared::Shared;
 use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
 use crate::capture::backoff_ms;
-use crate::database::io::{Stream, Value as Reply, command, connect, greet};
+use crate::database::io::{Stream, command, connect, greet};
+use crate::resp::reply::Value as Reply;
 use crate::flow::{Dump, Outcome};
 
 /// Most bytes gathered for one write.
@@ -46,7 +47,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
     let timeout = shared.settings.link.connect_timeout;
     let mut stream = connect(
         &shared.url,
-        &super::start::database_tls(&shared.settings),
+        super::start::database_tls(&shared.settings).as_ref(),
         timeout,
     )
     .await
@@ -54,7 +55,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
     let name = format!("syncer-{}-apply", shared.settings.site);
     greet(&mut stream, &shared.url, &name).await.map_err(say)?;
     let list = command(&mut stream, &[b"CLIENT", b"LIST"]).await.map_err(say)?;
-    let Reply::Bulk(list) = list else {
+    let Reply::BulkString(list) = list else {
         return Err(format!(
             "CLIENT LIST was refused: {list:?}; the user needs +client|list and +client|kill"
         ));
@@ -66,8 +67,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
             .map_err(say)?;
         if let Reply::Error(error) = killed {
             return Err(format!(
-                "CLIENT KILL was refused: {}",
-                String::from_utf8_lossy(&error)
+                "CLIENT KILL was refused: {error}"
             ));
         }
     }
@@ -77,7 +77,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
 /// The ids of connections of this name but our own.
 fn others(list: &str, name: &str, own: &Reply) -> Vec<String> {
     let own = match own {
-        Reply::Int(id) => id.to_string(),
+        Reply::Integer(id) => id.to_string(),
         _ => String::new(),
     };
     let field = |line: &str, key: &str| {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::shared::{Shared, now_unix_ms};
 use crate::causality::{Seq, SiteId, SiteIx, Vector};
-use crate::certs::io::LinkTls;
+use crate::certs::LinkTls;
+use crate::certs::io as handshake;
 use crate::control::PeerState;
-use crate::flow::Ack;
+use crate::flow::{Ack, Journal};
 use crate::link::io::{Flow, Outgoing, Positions};
 use crate::op::Batch;
 
@@ -62,15 +62,29 @@ impl PeerFlow {
     }
 }
 
+/// Our log ends before what a peer has of it: operations would be numbered twice.
+fn lost_tail(me: SiteId, own: Seq, told: Seq) -> String {
+    format!(
+        "the peer holds {told} operations of site {me}, our own log ends at {own}: its end was lost (a crash of the \
+         machine, or an older copy of the data directory was put back). Nothing is exchanged, so that no operation \
+         is numbered twice; put the data directory's newest copy back, or join anew with an empty one"
+    )
+}
+
 impl Flow for PeerFlow {
     fn resume(&mut self) -> Positions {
         let ack = self.shared.node.borrow().site.ack();
         self.positions(&ack)
     }
 
-    fn on_established(&mut self, resume: Positions) {
+    fn on_established(&mut self, resume: Positions) -> Result<(), String> {
         let ack = self.ack(&resume);
         let mut node = self.shared.node.borrow_mut();
+        let me = node.site.roster().me();
+        let (told, own) = (ack.held.get(me), node.site.journal().last(me));
+        if told > own {
+            return Err(lost_tail(node.site.roster().name(me), own, told));
+        }
         node.site.peer_connected(self.peer, &ack);
         let link = &mut node.peers[self.peer.at()];
         link.state = PeerState::Connected;
@@ -78,6 +92,7 @@ impl Flow for PeerFlow {
         tracing::info!(peer = %node.site.roster().name(self.peer), "link up");
         drop(node);
         self.shared.advance();
+        Ok(())
     }
 
     fn on_batch(&mut self, _: SiteId, _: u64, _: u64, body: Bytes) -> Result<(), String> {
@@ -104,7 +119,7 @@ impl Flow for PeerFlow {
         tracing::debug!(%origin, from_seq, "a peer asks for another site's operations");
     }
 
-    fn poll_send(&mut self, _budget_bytes: usize) -> Option<Outgoing> {
+    fn poll_send(&mut self) -> Option<Outgoing> {
         let mut node = self.shared.node.borrow_mut();
         if let Some(batch) = node.site.next_batch_for(self.peer) {
             let roster = node.site.roster().clone();
@@ -171,15 +186,9 @@ impl Links {
 
     async fn accepted(self: &Rc<Self>, socket: TcpStream) -> Result<(), String> {
         let _ = socket.set_nodelay(true);
-        let acceptor = TlsAcceptor::from(self.tls.server.clone());
         let timeout = self.shared.settings.link.connect_timeout;
-        let stream = tokio::time::timeout(timeout, acceptor.accept(socket))
+        let (stream, site) = handshake::accept(&self.tls, socket, timeout)
             .await
-            .map_err(|_| "the TLS handshake took too long".to_owned())?
-            .map_err(|error| format!("TLS: {error}"))?;
-        let site = self
-            .tls
-            .identify(stream.get_ref().1.peer_certificates())
             .map_err(|why| why.to_string())?;
         let peer = self.find(site)?;
         self.hold(stream, peer, false).await
@@ -234,20 +243,10 @@ impl Links {
             .map_err(|_| format!("{address} does not answer"))?
             .map_err(|error| format!("{address}: {error}"))?;
         let _ = socket.set_nodelay(true);
-        let connector = TlsConnector::from(self.tls.client.clone());
-        let stream = tokio::time::timeout(timeout, connector.connect(LinkTls::server_name(), socket))
+        let site = self.shared.node.borrow().site.roster().name(peer);
+        let stream = handshake::dial(&self.tls, site, socket, timeout)
             .await
-            .map_err(|_| format!("{address}: the TLS handshake took too long"))?
-            .map_err(|error| format!("{address}: TLS: {error}"))?;
-        let site = self
-            .tls
-            .identify(stream.get_ref().1.peer_certificates())
-            .map_err(|why| why.to_string())?;
-        if self.find(site)? != peer {
-            return Err(format!(
-                "{address} is site {site}; check the addresses in the configuration"
-            ));
-        }
+            .map_err(|why| format!("{address}: {why}"))?;
         self.hold(stream, peer, true).await
     }
 
@@ -278,7 +277,7 @@ impl Links {
             dialed,
             end: Rc::clone(&end),
         });
-        let session = super::start::session(&self.shared, site, dialed, self.incarnation);
+        let session = super::start::session(&self.shared, site, self.incarnation);
         let told_at = Instant::now();
         let flow = RefCell::new(PeerFlow {
             shared: Rc::clone(&self.shared),

@@ -7,10 +7,9 @@ use tokio::sync::Notify;
 
 use super::logs::Logs;
 use super::position::Position;
-use crate::causality::SiteIx;
-use crate::config::{Secret, Settings};
+use crate::config::Settings;
 use crate::control::{DatabaseLink, PeerState};
-use crate::database::url::Url;
+use crate::database::Url;
 use crate::flow::Site;
 
 /// How a peer's link stands, for the status.
@@ -43,7 +42,6 @@ pub(super) struct Node {
 pub(super) struct Shared {
     pub settings: Settings,
     pub url: Url,
-    pub password: Option<Secret>,
     pub agreed: bool,
     pub started: Instant,
     pub node: RefCell<Node>,
@@ -79,11 +77,6 @@ impl Shared {
     /// Wakes every link.
     pub fn wake_links(&self) {
         self.links.iter().for_each(Notify::notify_one);
-    }
-
-    /// Wakes one link.
-    pub fn wake_link(&self, site: SiteIx) {
-        self.links[site.at()].notify_one();
     }
 
     /// Keeps the present position.

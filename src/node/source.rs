@@ -11,7 +11,8 @@ use crate::capture::rdb::Item;
 use crate::capture::{Busy, Position, Progress, ReplId, Sink, Want, backoff_ms};
 use crate::command::{Learned, ServerCommand};
 use crate::control::DatabaseLink;
-use crate::database::io::{Value, command, connect, greet};
+use crate::database::io::{command, connect, greet};
+use crate::resp::reply::Value;
 use crate::echo::is_ours;
 use crate::flow::StreamError;
 
@@ -228,7 +229,7 @@ async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
     let timeout = shared.settings.link.connect_timeout;
     let mut stream = connect(
         &shared.url,
-        &super::start::database_tls(&shared.settings),
+        super::start::database_tls(&shared.settings).as_ref(),
         timeout,
     )
     .await
@@ -251,11 +252,11 @@ async fn learn(stream: &mut crate::database::io::Stream) -> Option<Learned> {
         return None;
     };
     let text = |value: &Value| match value {
-        Value::Simple(text) | Value::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        Value::SimpleString(text) | Value::BulkString(text) => String::from_utf8_lossy(text).into_owned(),
         _ => String::new(),
     };
     let number = |value: Option<&Value>| match value {
-        Some(Value::Int(number)) => *number,
+        Some(Value::Integer(number)) => *number,
         _ => 0,
     };
     let row = |row: &Value| {

@@ -1,6 +1,7 @@
 //! Putting a syncer together, and taking it down.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -13,13 +14,13 @@ use super::logs::Logs;
 use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
 use super::{applier, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
-use crate::certs::io::{LinkTls, TlsMin};
+use crate::certs::{CertificateName, Identity, LinkTls};
 use crate::config::{FlushPolicy, LogSync, Secret, Settings, TlsVersion};
 use crate::control::{self, Request, Response};
 use crate::database::io::DbTls;
-use crate::database::url::{Url, UrlError};
+use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
-use crate::link::session::{Local, Session};
+use crate::link::{Local, Session};
 
 /// Why a syncer cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,10 @@ pub enum Error {
     Log(#[from] crate::log::LogError),
     /// The certificates.
     #[error(transparent)]
-    Certificates(#[from] crate::certs::io::Error),
+    Certificates(#[from] crate::certs::Error),
+    /// The names in the certificates.
+    #[error(transparent)]
+    Identity(#[from] crate::certs::IdentityError),
     /// The address to listen on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
@@ -53,30 +57,27 @@ pub enum Error {
 }
 
 /// TLS to the database, as configured.
-pub(super) fn database_tls(settings: &Settings) -> DbTls {
+pub(super) fn database_tls(settings: &Settings) -> Option<DbTls> {
     match &settings.database.tls {
-        None => DbTls {
-            ca_file: None,
-            client: None,
-            server_name: None,
-        },
-        Some(tls) => DbTls {
-            ca_file: Some(tls.ca_file.clone()),
+        None => None,
+        Some(tls) => Some(DbTls {
+            ca_file: tls.ca_file.clone(),
             client: tls.client.clone(),
             server_name: tls.server_name.clone(),
-        },
+        }),
     }
 }
 
 /// A session with a peer whose certificate has been judged.
-pub(super) fn session(shared: &Shared, peer: SiteId, dialed: bool, incarnation: u64) -> Session {
+pub(super) fn session(shared: &Shared, peer: SiteId, incarnation: u64) -> Session {
     let local = Local {
         database_id: shared.settings.database_id.clone(),
         site: shared.settings.site,
         incarnation,
-        features: 0,
+        heartbeat_ms: millis(shared.settings.link.heartbeat),
+        timeout_ms: millis(shared.settings.link.timeout),
     };
-    Session::new(local, dialed, peer, now_unix_ms())
+    Session::new(local, peer, 0)
 }
 
 /// Runs the syncer of a site until it is told to stop.
@@ -130,24 +131,14 @@ async fn build(
     let roster = Roster::new(settings.site, &peers)?;
     let mut url = Url::parse(settings.database.url.expose())?;
     if let Some(password) = &password {
-        url.password = Some(crate::database::secret::Secret::new(password.expose()));
+        url.password = Some(password.clone());
     }
-    let identity = crate::certs::io::ensure(
-        &settings.certificates.dir,
-        &settings.database_id,
-        settings.site,
-        &[],
-    )?;
     let trusted: Vec<_> = settings
         .peers
         .iter()
         .map(|peer| (peer.site, peer.certificate.clone()))
         .collect();
-    let min = match settings.certificates.tls_version_min {
-        TlsVersion::Tls12 => TlsMin::Tls12,
-        TlsVersion::Tls13 => TlsMin::Tls13,
-    };
-    let tls = crate::certs::io::link_tls(&identity, &settings.database_id, &trusted, min)?;
+    let (tls, fingerprint) = links_tls(&settings, &trusted)?;
     let address = settings.link.listen.clone();
     let listener = TcpListener::bind(&address)
         .await
@@ -155,7 +146,7 @@ async fn build(
     let writer = incarnation();
     let site = open_site(&settings, &roster, writer)?;
     tracing::info!(site = %settings.site, database_id = %settings.database_id, listen = %settings.link.listen,
-        fingerprint = %identity.fingerprint, "syncer started");
+        fingerprint = %fingerprint, "syncer started");
     let node = Node {
         site,
         database: DatabaseState::default(),
@@ -164,7 +155,6 @@ async fn build(
     };
     let shared = Rc::new(Shared {
         url,
-        password,
         agreed,
         started: Instant::now(),
         node: RefCell::new(node),
@@ -182,6 +172,28 @@ async fn build(
         incarnation: writer,
     };
     Ok((shared, Rc::new(links), listener))
+}
+
+/// The links' TLS from our certificate, made if there is none yet, and the peers'.
+fn links_tls(settings: &Settings, trusted: &[(SiteId, PathBuf)]) -> Result<(LinkTls, String), Error> {
+    let identity = Identity::new(&settings.database_id, settings.site)?;
+    let dir = &settings.certificates.dir;
+    let own = crate::certs::io::ensure(dir, CertificateName::Syncer, &identity, &[])?;
+    let min = crate::certs::Settings {
+        tls_version_min: match settings.certificates.tls_version_min {
+            TlsVersion::V1_2 => crate::certs::TlsVersion::V1_2,
+            TlsVersion::V1_3 => crate::certs::TlsVersion::V1_3,
+        },
+    };
+    let (tls, notices) = crate::certs::io::link_tls(&own.own, &identity, trusted, min)?;
+    for notice in own.notices.iter().chain(&notices) {
+        tracing::warn!("{notice}");
+    }
+    Ok((tls, own.own.fingerprint()))
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A number that no earlier run of this site had: when it began, in nanoseconds.
