@@ -41,8 +41,12 @@ pub(super) async fn run(shared: Rc<Shared>) {
     }
 }
 
-/// A connection on which nothing that an earlier one sent can be executed behind our back.
+/// A connection on which nothing that an earlier one sent can be executed behind our back. Made only when the
+/// stream has a beginning: what is executed before it never comes back.
 async fn connection(shared: &Shared) -> Result<Stream, String> {
+    while shared.node.borrow().site.source().is_none() {
+        shared.apply.notified().await;
+    }
     let say = |error: crate::database::io::ConnectError| error.to_string();
     let timeout = shared.settings.link.connect_timeout;
     let mut stream = connect(
@@ -110,6 +114,8 @@ struct Applier<'a> {
     /// Why nothing is sent for now.
     paused: Option<Fault>,
     refusals: u32,
+    /// Which beginning of the stream the connection belongs to.
+    resyncs: u64,
 }
 
 impl<'a> Applier<'a> {
@@ -127,12 +133,16 @@ impl<'a> Applier<'a> {
             selected: 0,
             paused: None,
             refusals: 0,
+            resyncs: shared.node.borrow().captured.full_resyncs,
         }
     }
 
     async fn run(mut self) -> String {
         self.shared.node.borrow_mut().site.apply_connected();
         loop {
+            if self.shared.node.borrow().captured.full_resyncs != self.resyncs {
+                return "the stream began anew".to_owned();
+            }
             if self.paused.is_some() && self.replies.unanswered() == 0 && self.out.is_empty() {
                 self.resume().await;
             }

@@ -130,6 +130,7 @@ impl Sink for StreamSink<'_> {
             .stream_begins(id_bytes(position.replid), position.offset, self.db);
         drop(node);
         self.streaming();
+        self.shared.apply.notify_one();
         tracing::info!(replication_id = %position.replid, offset = position.offset, keys = self.keys, "the stream begins");
         Ok(())
     }
