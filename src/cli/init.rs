@@ -26,7 +26,8 @@ pub struct InitArgs {
 pub fn init(args: &InitArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     make_private(&settings.data_dir)?;
-    let identity = Identity::new(&settings.database_id, settings.site).map_err(|why| Failure::new(why.to_string()))?;
+    let identity =
+        Identity::new(&settings.database_id, settings.site).map_err(|why| Failure::new(why.to_string()))?;
     let made = certs::io::ensure(
         &settings.certificates.dir,
         CertificateName::Syncer,

@@ -25,11 +25,11 @@ mod settings;
 mod suggest;
 mod value;
 
+pub use crate::database::Secret;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use reference::reference;
 pub use rows::{ENVIRONMENT_PREFIX, PeerRow, ROWS, Row, peer_rows};
 pub use said::{Config, Said, SaidPeer};
-pub use crate::database::Secret;
 pub use settings::{
     Apply, Certificates, ConflictLog, Conflicts, Database, DatabaseTls, FlushPolicy, Link, Log, LogSync,
     Peer, Settings, TlsVersion, TraceFormat, Tracing,

@@ -63,8 +63,8 @@ pub struct KeyRepair {
 pub enum Verdict {
     /// Nothing conflicts: it is applied as the bytes that arrived.
     Verbatim,
-    /// The key is in conflict: these commands take its place (none, when nothing is to be done).
-    Repairs(Vec<KeyRepair>),
+    /// The key is in conflict: what [`Converge::settle`] gives takes its place.
+    InConflict,
 }
 
 /// Counters since the start.
@@ -86,6 +86,8 @@ pub struct Converge {
     conflicts: BTreeMap<u64, Vec<KeyState>>,
     counters: Counters,
     contested: Vec<Dot>,
+    /// Keys to be compared by the next [`Converge::settle`].
+    dirty: Vec<(u64, u32, Bytes)>,
 }
 
 impl Converge {
@@ -97,6 +99,7 @@ impl Converge {
             conflicts: BTreeMap::new(),
             counters: Counters::default(),
             contested: Vec::new(),
+            dirty: Vec::new(),
         }
     }
 
@@ -135,102 +138,78 @@ impl Converge {
         self.conflicts.values().flatten()
     }
 
-    /// A local operation was read from the stream. Repairs, if it raced with something of ours, go into
-    /// transaction `txn`.
+    /// A local operation was read from the stream. True if its key is in conflict.
     #[inline]
-    pub fn local(&mut self, arrival: Arrival<'_>, history: &mut impl History, txn: TxnId) -> Vec<KeyRepair> {
+    pub fn local(&mut self, arrival: Arrival<'_>, history: &mut impl History) -> bool {
         match self
             .window
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
-            Touch::Fast => Vec::new(),
-            touch => self.local_in_conflict(arrival, touch, history, txn),
+            Touch::Fast => false,
+            touch => {
+                self.local_in_conflict(arrival, touch, history);
+                true
+            }
         }
     }
 
     #[cold]
-    fn local_in_conflict(
-        &mut self,
-        arrival: Arrival<'_>,
-        touch: Touch,
-        history: &mut impl History,
-        txn: TxnId,
-    ) -> Vec<KeyRepair> {
+    fn local_in_conflict(&mut self, arrival: Arrival<'_>, touch: Touch, history: &mut impl History) {
         if touch == Touch::Conflict {
             self.materialise(arrival.fingerprint, history);
         }
-        let mut repairs = Vec::new();
         for share in history.operations(arrival.dot, arrival.fingerprint) {
-            let me = self.me;
             self.contest(arrival.dot, share.has_derived);
             let Some(operation) = share.operation else {
                 continue;
             };
-            let key = self.key_mut(arrival.fingerprint, share.db, &share.key);
-            key.executed(operation);
+            self.key_mut(arrival.fingerprint, share.db, &share.key)
+                .executed(operation);
             // Also with nothing in flight: an expiry time that had lost its key may have found a new one.
-            let repair = key.reconcile(me, txn);
-            self.counters.repairs += u64::from(!repair.is_empty());
-            repairs.extend(self.named(arrival.fingerprint, share.db, share.key, repair));
+            self.compare(arrival.fingerprint, share.db, &share.key);
         }
-        repairs
     }
 
-    /// A remote operation is to be submitted in transaction `txn`, as it came or as the commands given back.
+    /// A remote operation is to be submitted: as it came, or, in the same transaction, as what is settled.
     #[inline]
-    pub fn remote(&mut self, arrival: Arrival<'_>, history: &mut impl History, txn: TxnId) -> Verdict {
+    pub fn remote(&mut self, arrival: Arrival<'_>, history: &mut impl History) -> Verdict {
         match self
             .window
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
             Touch::Fast => Verdict::Verbatim,
-            touch => self.remote_in_conflict(arrival, touch, history, txn),
+            touch => {
+                self.remote_in_conflict(arrival, touch, history);
+                Verdict::InConflict
+            }
         }
     }
 
     #[cold]
-    fn remote_in_conflict(
-        &mut self,
-        arrival: Arrival<'_>,
-        touch: Touch,
-        history: &mut impl History,
-        txn: TxnId,
-    ) -> Verdict {
+    fn remote_in_conflict(&mut self, arrival: Arrival<'_>, touch: Touch, history: &mut impl History) {
         if touch == Touch::Conflict {
             self.materialise(arrival.fingerprint, history);
         }
-        let mut repairs = Vec::new();
         for share in history.operations(arrival.dot, arrival.fingerprint) {
-            let me = self.me;
             self.contest(arrival.dot, share.has_derived);
             let Some(operation) = share.operation else {
                 continue;
             };
-            let key = self.key_mut(arrival.fingerprint, share.db, &share.key);
-            key.delivered(operation);
-            let repair = key.reconcile(me, txn);
-            repairs.extend(self.named(arrival.fingerprint, share.db, share.key, repair));
+            self.key_mut(arrival.fingerprint, share.db, &share.key)
+                .delivered(operation);
+            self.compare(arrival.fingerprint, share.db, &share.key);
         }
-        Verdict::Repairs(repairs)
     }
 
     /// Like [`Converge::remote`] for a key that has to take the slow path because another key of the same
     /// command does.
-    pub fn remote_slowly(
-        &mut self,
-        arrival: Arrival<'_>,
-        history: &mut impl History,
-        txn: TxnId,
-    ) -> Vec<KeyRepair> {
+    pub fn remote_slowly(&mut self, arrival: Arrival<'_>, history: &mut impl History) {
         let touch = if self.conflicts.contains_key(&arrival.fingerprint) {
             Touch::InConflict
         } else {
             Touch::Conflict
         };
-        match self.remote_in_conflict(arrival, touch, history, txn) {
-            Verdict::Verbatim => Vec::new(),
-            Verdict::Repairs(repairs) => repairs,
-        }
+        self.remote_in_conflict(arrival, touch, history);
     }
 
     /// An operation was executed while nobody looked (before a restart).
@@ -253,16 +232,6 @@ impl Converge {
         }
     }
 
-    fn named(&mut self, fingerprint: u64, db: u32, key: Bytes, repair: Repair) -> Option<KeyRepair> {
-        self.counters.states += u64::from(repair.ship_state);
-        (!repair.is_empty()).then_some(KeyRepair {
-            fingerprint,
-            db,
-            key,
-            repair,
-        })
-    }
-
     fn contest(&mut self, dot: Dot, has_derived: bool) {
         if has_derived && !self.contested.contains(&dot) {
             self.contested.push(dot);
@@ -281,33 +250,16 @@ impl Converge {
     }
 
     /// The value that a derived operation left in this key can only come from its origin.
-    pub fn contest_key(
-        &mut self,
-        fingerprint: u64,
-        dot: Dot,
-        history: &mut impl History,
-        txn: TxnId,
-    ) -> Vec<KeyRepair> {
+    pub fn contest_key(&mut self, fingerprint: u64, dot: Dot, history: &mut impl History) {
         if !self.conflicts.contains_key(&fingerprint) {
             self.materialise(fingerprint, history);
         }
-        let me = self.me;
-        let mut repairs = Vec::new();
-        for at in 0..self.conflicts.get(&fingerprint).map_or(0, Vec::len) {
-            let Some(key) = self
-                .conflicts
-                .get_mut(&fingerprint)
-                .and_then(|keys| keys.get_mut(at))
-            else {
-                break;
-            };
-            if key.contest(dot) {
-                let repair = key.reconcile(me, txn);
-                let (db, name) = (key.db(), key.key().clone());
-                repairs.extend(self.named(fingerprint, db, name, repair));
+        for key in self.conflicts.entry(fingerprint).or_default() {
+            if key.contest(dot) && !key.is_dirty() {
+                key.mark_dirty();
+                self.dirty.push((fingerprint, key.db(), key.key().clone()));
             }
         }
-        repairs
     }
 
     /// Whether an operation on this key would find a conflict.
@@ -352,21 +304,20 @@ impl Converge {
         key: &Bytes,
         flush: &Operation,
         history: &mut impl History,
-        next: TxnId,
-    ) -> Option<KeyRepair> {
+    ) {
         if !self.conflicts.contains_key(&fingerprint) {
             self.materialise(fingerprint, history);
         }
         let state = self.key_mut(fingerprint, db, key);
         if state.operations().iter().any(|op| op.dot == flush.dot) {
-            return None;
+            return;
         }
         match history.in_flight(flush.dot, fingerprint, db, key) {
             Some(txn) => state.submitted(flush.clone(), txn),
             // It was executed before the key's operation: nothing of the key's is gone by it.
             None => state.delivered(flush.clone()),
         }
-        self.reconcile(fingerprint, db, key, next)
+        self.compare(fingerprint, db, key);
     }
 
     /// Puts a key in conflict, with everything unstable on it.
@@ -401,54 +352,80 @@ impl Converge {
         &mut keys[at]
     }
 
-    /// A transaction came back with, for each of this key's commands in it, whether it took effect; what is
-    /// still missing goes into transaction `next`.
-    pub fn echoed(
-        &mut self,
-        (fingerprint, db, key): (u64, u32, &Bytes),
-        txn: TxnId,
-        effective: &[bool],
-        next: TxnId,
-    ) -> Option<KeyRepair> {
-        self.known(fingerprint, db, key)?.echoed(txn, effective);
-        self.reconcile(fingerprint, db, key, next)
+    /// A transaction came back with, for each of this key's commands in it, whether it took effect.
+    pub fn echoed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId, effective: &[bool]) {
+        if let Some(state) = self.known(fingerprint, db, key) {
+            state.echoed(txn, effective);
+            self.compare(fingerprint, db, key);
+        }
     }
 
     /// The value read for a key in a transaction of ours has become this operation.
-    pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation, next: TxnId) -> Option<KeyRepair> {
-        self.key_mut(fingerprint, share.db, &share.key)
-            .shipped(share.operation?);
-        self.reconcile(fingerprint, share.db, &share.key, next)
+    pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation) {
+        if let Some(operation) = share.operation {
+            self.key_mut(fingerprint, share.db, &share.key).shipped(operation);
+            self.compare(fingerprint, share.db, &share.key);
+        }
     }
 
     /// The value could not be read; try again.
-    pub fn ship_failed(
-        &mut self,
-        (fingerprint, db, key): (u64, u32, &Bytes),
-        next: TxnId,
-    ) -> Option<KeyRepair> {
-        self.known(fingerprint, db, key)?.snapshot_failed();
-        self.reconcile(fingerprint, db, key, next)
+    pub fn ship_failed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes)) {
+        if let Some(state) = self.known(fingerprint, db, key) {
+            state.snapshot_failed();
+            self.compare(fingerprint, db, key);
+        }
     }
 
-    /// Compares ideal and actual of one key now.
-    pub fn reconcile(&mut self, fingerprint: u64, db: u32, key: &Bytes, next: TxnId) -> Option<KeyRepair> {
+    /// Ideal and actual of a key are compared by the next [`Converge::settle`].
+    pub fn compare(&mut self, fingerprint: u64, db: u32, key: &Bytes) {
+        if let Some(state) = self.known(fingerprint, db, key)
+            && !state.is_dirty()
+        {
+            state.mark_dirty();
+            self.dirty.push((fingerprint, db, key.clone()));
+        }
+    }
+
+    /// Whether [`Converge::settle`] has something to compare.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Compares ideal and actual of every key that something happened to since the last call: however much
+    /// that was, it is one comparison. What is missing goes into transaction `txn`.
+    pub fn settle(&mut self, txn: TxnId) -> Vec<KeyRepair> {
         let me = self.me;
-        let repair = self.known(fingerprint, db, key)?.reconcile(me, next);
-        self.counters.repairs += u64::from(!repair.is_empty());
-        self.named(fingerprint, db, key.clone(), repair)
+        let mut repairs = Vec::new();
+        for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
+            let Some(state) = self.known(fingerprint, db, &key) else {
+                continue;
+            };
+            let repair = state.reconcile(me, txn);
+            if repair.is_empty() {
+                continue;
+            }
+            self.counters.repairs += 1;
+            self.counters.states += u64::from(repair.ship_state);
+            repairs.push(KeyRepair {
+                fingerprint,
+                db,
+                key,
+                repair,
+            });
+        }
+        repairs
     }
 
-    /// Forgets what the database holds under the keys in conflict, and gives them.
-    pub fn lose_actual(&mut self) -> Vec<(u64, u32, Bytes)> {
-        let mut keys = Vec::new();
+    /// Forgets what the database holds under the keys in conflict; all are compared anew.
+    pub fn lose_actual(&mut self) {
+        self.dirty.clear();
         for (&fingerprint, states) in &mut self.conflicts {
             for state in states {
                 state.lose_actual();
-                keys.push((fingerprint, state.db(), state.key().clone()));
+                state.mark_dirty();
+                self.dirty.push((fingerprint, state.db(), state.key().clone()));
             }
         }
-        keys
     }
 
     fn known(&mut self, fingerprint: u64, db: u32, key: &Bytes) -> Option<&mut KeyState> {
@@ -457,22 +434,15 @@ impl Converge {
             .find(|state| state.db() == db && state.key() == key)
     }
 
-    /// Lets go of what is stable and settled. Keys whose wait may have ended by it are reconciled into `next`.
-    pub fn prune(&mut self, stable: &Vector, next: TxnId) -> Vec<KeyRepair> {
+    /// Lets go of what is stable and settled. Keys whose wait may have ended by it are compared again.
+    pub fn prune(&mut self, stable: &Vector) {
         self.window.trim(stable);
-        let me = self.me;
-        let window = &mut self.window;
-        let mut repairs = Vec::new();
+        let (window, dirty) = (&mut self.window, &mut self.dirty);
         self.conflicts.retain(|&fingerprint, keys| {
             keys.retain_mut(|key| {
-                let repair = key.retry_waiting(me, next);
-                if !repair.is_empty() {
-                    repairs.push(KeyRepair {
-                        fingerprint,
-                        db: key.db(),
-                        key: key.key().clone(),
-                        repair,
-                    });
+                if key.is_waiting() && !key.is_dirty() {
+                    key.mark_dirty();
+                    dirty.push((fingerprint, key.db(), key.key().clone()));
                 }
                 !key.prune(stable)
             });
@@ -481,7 +451,6 @@ impl Converge {
             }
             !keys.is_empty()
         });
-        repairs
     }
 
     /// The fingerprints of all keys, in conflict or not, on which the window holds something that this past

@@ -31,6 +31,7 @@ pub struct KeyState {
     in_flight: VecDeque<Flight>,
     snapshot: bool,
     waiting: bool,
+    dirty: bool,
 }
 
 /// What the database holds at the stream position read so far.
@@ -88,6 +89,7 @@ impl KeyState {
             in_flight: VecDeque::new(),
             snapshot: false,
             waiting: false,
+            dirty: false,
         }
     }
 
@@ -109,6 +111,16 @@ impl KeyState {
     /// Whether it waits for another site to ship the value.
     pub fn is_waiting(&self) -> bool {
         self.waiting
+    }
+
+    /// Whether something happened to it since it was compared.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Something happened to it.
+    pub fn mark_dirty(&mut self) {
+        self.dirty = true;
     }
 
     /// Forgets what the database holds: after a restart, what was in flight is not known. Everything the rules
@@ -248,6 +260,7 @@ impl KeyState {
     /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`.
     pub fn reconcile(&mut self, me: SiteIx, txn: TxnId) -> Repair {
         self.waiting = false;
+        self.dirty = false;
         if self.snapshot {
             return Repair::default();
         }
@@ -401,18 +414,9 @@ impl KeyState {
         repair.commands.extend(expiry.commands);
     }
 
-    /// Compares again if the key waits for another site: what it waits for may have become unnecessary.
-    pub fn retry_waiting(&mut self, me: SiteIx, txn: TxnId) -> Repair {
-        if self.waiting {
-            self.reconcile(me, txn)
-        } else {
-            Repair::default()
-        }
-    }
-
     /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
     pub fn prune(&mut self, stable: &Vector) -> bool {
-        if self.is_in_flight() || self.snapshot || self.waiting {
+        if self.is_in_flight() || self.snapshot || self.waiting || self.dirty {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {

@@ -105,10 +105,19 @@ mod tests {
     #[test]
     fn sorts_refusals() {
         let error = |text: &str| GreetingError::of("AUTH", &Value::Error(text.to_owned().into()));
-        assert!(matches!(error("NOAUTH Authentication required."), GreetingError::NoPassword(_)));
-        assert!(matches!(error("WRONGPASS invalid"), GreetingError::WrongPassword(_)));
+        assert!(matches!(
+            error("NOAUTH Authentication required."),
+            GreetingError::NoPassword(_)
+        ));
+        assert!(matches!(
+            error("WRONGPASS invalid"),
+            GreetingError::WrongPassword(_)
+        ));
         assert!(matches!(error("NOPERM no"), GreetingError::NotPermitted { .. }));
         assert!(matches!(error("LOADING"), GreetingError::NotReady(_)));
-        assert!(matches!(GreetingError::of("AUTH", &Value::Null), GreetingError::Unexpected { .. }));
+        assert!(matches!(
+            GreetingError::of("AUTH", &Value::Null),
+            GreetingError::Unexpected { .. }
+        ));
     }
 }

@@ -92,7 +92,11 @@ impl Url {
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
         write!(f, "{scheme}://{open}{}{close}:{}", self.host, self.port)
     }
 }
@@ -167,7 +171,10 @@ mod tests {
         assert_eq!((url.host.as_str(), url.port, url.tls), ("::1", 7000, true));
         assert_eq!(url.user.as_deref(), Some("app"));
         assert_eq!(url.password.as_ref().unwrap().expose(), "p@ss:w:ord");
-        assert_eq!(format!("{url} {url:?}"), "rediss://[::1]:7000 rediss://[::1]:7000");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "rediss://[::1]:7000 rediss://[::1]:7000"
+        );
         let url = Url::parse("redis://:secret@cache.example").unwrap();
         assert_eq!((url.user, url.password.unwrap().expose()), (None, "secret"));
     }

@@ -50,6 +50,7 @@ impl<J: Journal> Site<J> {
     pub(super) fn handle_events(&mut self, batch: Option<&Rc<Batch>>) {
         let count = batch.map_or(0, |batch| batch.count());
         let mut next = 0;
+        let before = self.past.observed.clone();
         while let Some(event) = self.events.pop_front() {
             match event {
                 Event::Rows(upto) if upto > count => {
@@ -86,6 +87,7 @@ impl<J: Journal> Site<J> {
                 Event::Echo { .. } => {}
             }
         }
+        self.settle(&before);
         self.flush_repairs();
     }
 
@@ -110,19 +112,19 @@ impl<J: Journal> Site<J> {
 
     #[inline]
     fn local_of_one_key(&mut self, dot: Dot, row: Row) {
-        let txn = self.txn_id();
         let arrival = Arrival {
             fingerprint: row.fingerprint,
             dot,
             class: row.class,
             past: &self.running,
         };
-        let repairs = self.converge.local(arrival, &mut self.past, txn);
-        if !repairs.is_empty() || !self.flushes.is_empty() || self.converge.has_contested() {
+        self.converge.local(arrival, &mut self.past);
+        if !self.flushes.is_empty() {
             let before = self.running.clone();
-            self.submit_repairs(repairs, &before);
             self.meet_flushes(dot, &before);
-            self.contest(&before);
+        }
+        if self.converge.has_contested() {
+            self.contest();
         }
     }
 
@@ -133,30 +135,25 @@ impl<J: Journal> Site<J> {
             return;
         }
         for fingerprint in self.past.fingerprints_of(dot) {
-            let txn = self.txn_id();
             let arrival = Arrival {
                 fingerprint,
                 dot,
                 class: row.class,
                 past: &past,
             };
-            let repairs = self.converge.local(arrival, &mut self.past, txn);
-            self.submit_repairs(repairs, &past);
+            self.converge.local(arrival, &mut self.past);
         }
-        self.contest(&past);
+        self.contest();
     }
 
     fn local_flush(&mut self, dot: Dot) {
-        let past = self.running.clone();
         let Some((operation, only_db)) = self.past.flush_of(dot) else {
             return;
         };
         let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
-            let txn = self.txn_id();
-            let repair = self.converge.reconcile(fingerprint, db, &key, txn);
-            self.submit_repairs(repair.into_iter().collect(), &past);
+            self.converge.compare(fingerprint, db, &key);
         }
     }
 
@@ -175,17 +172,14 @@ impl<J: Journal> Site<J> {
                 if only_db.is_some_and(|db| db != share.db) {
                     continue;
                 }
-                let txn = self.txn_id();
-                let repair =
-                    self.converge
-                        .meet(fingerprint, share.db, &share.key, &flush, &mut self.past, txn);
-                self.submit_repairs(repair.into_iter().collect(), past);
+                self.converge
+                    .meet(fingerprint, share.db, &share.key, &flush, &mut self.past);
             }
         }
     }
 
     /// Derived operations one of whose keys came into conflict: the keys they wrote follow.
-    pub(super) fn contest(&mut self, before: &Vector) {
+    pub(super) fn contest(&mut self) {
         loop {
             let dots = self.converge.take_contested();
             if dots.is_empty() {
@@ -193,9 +187,7 @@ impl<J: Journal> Site<J> {
             }
             for dot in dots {
                 for (fingerprint, _) in self.past.shares_of(dot) {
-                    let txn = self.txn_id();
-                    let repairs = self.converge.contest_key(fingerprint, dot, &mut self.past, txn);
-                    self.submit_repairs(repairs, before);
+                    self.converge.contest_key(fingerprint, dot, &mut self.past);
                 }
             }
         }
@@ -228,11 +220,11 @@ impl<J: Journal> Site<J> {
         {
             self.passed_barrier();
         }
-        self.fold_effects(&txn, &effects, &before);
+        self.fold_effects(&txn, &effects);
     }
 
     /// Tells each key in conflict which of its commands took effect.
-    fn fold_effects(&mut self, txn: &Txn, effects: &Effects, before: &Vector) {
+    fn fold_effects(&mut self, txn: &Txn, effects: &Effects) {
         let shares = txn.shares();
         let mut told: Vec<(u64, u32, &Bytes)> = Vec::new();
         for (fingerprint, db, key, _) in &shares {
@@ -251,31 +243,24 @@ impl<J: Journal> Site<J> {
                     Effects::Each(each) => each.get(place).copied().unwrap_or(false),
                 })
                 .collect();
-            let next = self.txn_id();
-            let repair = self.converge.echoed(key, txn.id, &effective, next);
-            self.submit_repairs(repair.into_iter().collect(), before);
+            self.converge.echoed(key, txn.id, &effective);
         }
         let read = matches!(&txn.outcome, Some(Outcome::Executed(dumps)) if !dumps.is_empty());
         if !read {
             for (fingerprint, db, key) in txn.ships() {
-                let next = self.txn_id();
-                let repair = self.converge.ship_failed((fingerprint, db, key), next);
-                self.submit_repairs(repair.into_iter().collect(), before);
+                self.converge.ship_failed((fingerprint, db, key));
             }
         }
-        self.contest(before);
+        self.contest();
     }
 
     fn shipped(&mut self, batch: &Rc<Batch>, at: usize) {
-        let before = self.past.observed.clone();
         let dot = Dot {
             site: self.me,
             seq: batch.first_seq + at as Seq,
         };
         for (fingerprint, share) in self.past.shares_of(dot) {
-            let next = self.txn_id();
-            let repair = self.converge.shipped(fingerprint, share, next);
-            self.submit_repairs(repair.into_iter().collect(), &before);
+            self.converge.shipped(fingerprint, share);
         }
         self.past.observed.advance(self.me, dot.seq);
         self.running.advance(self.me, dot.seq);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::journal::{Journal, JournalError};
 use super::peers::Ack;
-use super::site::{Barrier, Site, push_repair};
+use super::site::{Barrier, Site};
 use super::txn::Txn;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
@@ -67,11 +67,12 @@ impl<J: Journal> Site<J> {
         let settled = self.settled.point(&self.past.observed);
         self.peers.stability.observe(self.me, &settled);
         let stable = self.peers.stability.stable().clone();
-        let before = self.past.observed.clone();
-        let txn = self.txn_id();
-        let repairs = self.converge.prune(&stable, txn);
-        self.submit_repairs(repairs, &before);
-        self.flush_repairs();
+        self.converge.prune(&stable);
+        if self.converge.is_dirty() {
+            let before = self.past.observed.clone();
+            self.settle(&before);
+            self.flush_repairs();
+        }
     }
 
     /// A connection to apply on is up, and nothing sent on an earlier one can still be executed. Its first
@@ -118,12 +119,7 @@ impl<J: Journal> Site<J> {
         self.unsent = 0;
         if self.past.in_flight.is_empty() {
             // Nothing of ours is on its way: repairs of an earlier run may have been lost.
-            let before = self.past.observed.clone();
-            for (fingerprint, db, key) in self.converge.lose_actual() {
-                let txn = self.txn_id();
-                let repair = self.converge.reconcile(fingerprint, db, &key, txn);
-                self.submit_repairs(repair.into_iter().collect(), &before);
-            }
+            self.converge.lose_actual();
         }
     }
 
@@ -208,6 +204,7 @@ impl<J: Journal> Site<J> {
                 break;
             }
         }
+        self.settle(&past);
         if let Some(mut txn) = self.past.building.take() {
             txn.from = batch.first_seq + from as Seq;
             txn.to = batch.first_seq + at as Seq - 1;
@@ -223,19 +220,15 @@ impl<J: Journal> Site<J> {
         if row.keys_inside() || row.class as u8 >= EffectClass::Flush as u8 {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
         }
-        let txn = self.txn_id();
         let arrival = Arrival {
             fingerprint: row.fingerprint,
             dot,
             class: row.class,
             past,
         };
-        match self.converge.remote(arrival, &mut self.past, txn) {
+        match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
-            Verdict::Repairs(repairs) => {
-                self.submit_repairs(repairs, past);
-                self.contest(past);
-            }
+            Verdict::InConflict => self.contest(),
         }
         self.meet_flushes(dot, past);
     }
@@ -276,21 +269,17 @@ impl<J: Journal> Site<J> {
             class: row.class,
             past,
         };
-        let txn = self.txn_id();
         if fingerprints
             .iter()
             .any(|&fingerprint| self.converge.would_conflict(arrival(fingerprint)))
         {
             for fingerprint in fingerprints {
-                let repairs = self
-                    .converge
-                    .remote_slowly(arrival(fingerprint), &mut self.past, txn);
-                self.submit_repairs(repairs, past);
+                self.converge.remote_slowly(arrival(fingerprint), &mut self.past);
             }
-            self.contest(past);
+            self.contest();
         } else {
             for fingerprint in fingerprints {
-                self.converge.remote(arrival(fingerprint), &mut self.past, txn);
+                self.converge.remote(arrival(fingerprint), &mut self.past);
             }
             self.push_verbatim(batch, at, row, bytes);
         }
@@ -313,11 +302,7 @@ impl<J: Journal> Site<J> {
         }
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
-            if let Some(repair) = self.converge.reconcile(fingerprint, db, &key, txn)
-                && let Some(building) = &mut self.past.building
-            {
-                push_repair(building, repair);
-            }
+            self.converge.compare(fingerprint, db, &key);
         }
     }
 

@@ -9,16 +9,14 @@
 //!  Between
 //! ```
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
-use super::events::{Effects, Event};
+use super::echoes::{Echo, Whole, compare_whole};
 use super::journal::{Journal, JournalError};
 use super::site::Site;
-use super::txn::Outcome;
 use crate::causality::{Hlc, SiteIx, Vector};
 use crate::command::{Access, Args, Class, Control, EffectClass, KeyRule, Spec, absolute, keys};
-use crate::converge::TxnId;
-use crate::echo::{Marker, is_ours};
+use crate::echo::is_ours;
 use crate::op::{FLAG_CONTINUES, FLAG_KEYS_INSIDE, Place, REPLICATION_ID_BYTES, Row, Source};
 use crate::resp::{ArgRange, FrameError, Limits, Scan, Scanner, encode};
 
@@ -58,8 +56,8 @@ pub enum Stop {
 /// Where reading stands.
 #[derive(Debug)]
 pub(super) struct Reading {
-    scanner: Scanner,
-    state: State,
+    pub scanner: Scanner,
+    pub state: State,
     /// Offset of the last byte read.
     pub offset: u64,
     /// Selected database.
@@ -68,17 +66,17 @@ pub(super) struct Reading {
     pub getack: Option<u64>,
     replication_id: [u8; REPLICATION_ID_BYTES],
     /// Echoes since the last row: they are in the past of the next.
-    marks: Vec<(SiteIx, u64)>,
+    pub marks: Vec<(SiteIx, u64)>,
     /// Timestamps of the batch's first row and of its last.
     first_time: Option<Hlc>,
     last_time: Hlc,
     /// What had been observed before the batch's first row.
     observed_before: Option<Vector>,
-    rows_seen: usize,
+    pub rows_seen: usize,
 }
 
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Between,
     Opened { at: Boundary },
     Local { at: Boundary },
@@ -87,21 +85,10 @@ enum State {
 
 /// The begin of a unit.
 #[derive(Debug, Clone, Copy)]
-struct Boundary {
-    place: Place,
-    offset: u64,
-    db: u32,
-}
-
-#[derive(Debug)]
-struct Echo {
-    marker: Marker,
-    txn: Option<TxnId>,
-    /// Whole transaction as it should come back; empty once it is compared command by command.
-    whole: Vec<Bytes>,
-    each: Vec<Bytes>,
-    effective: Vec<bool>,
-    at: Boundary,
+pub(super) struct Boundary {
+    pub place: Place,
+    pub offset: u64,
+    pub db: u32,
 }
 
 impl Default for Reading {
@@ -121,8 +108,6 @@ impl Default for Reading {
         }
     }
 }
-
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 impl<J: Journal> Site<J> {
     /// The stream goes on behind this offset of this history.
@@ -205,7 +190,7 @@ impl<J: Journal> Site<J> {
             match compare_whole(&echo.whole, rest) {
                 Whole::Equal(len) => {
                     echo.effective = Vec::new();
-                    return self.end_echo(true).map(|()| Progress::Used(len + EXEC.len()));
+                    return self.end_echo(true).map(|()| Progress::Used(len));
                 }
                 Whole::NotYet => return Ok(Progress::Stop(Stop::Drained)),
                 Whole::Different => echo.whole = Vec::new(),
@@ -242,7 +227,7 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    fn boundary(&self) -> Boundary {
+    pub(super) fn boundary(&self) -> Boundary {
         Boundary {
             place: self.builder.place(),
             offset: self.reading.offset,
@@ -250,7 +235,12 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    fn control(&mut self, control: Control, frame: &[u8], len: usize) -> Result<Progress, StreamError> {
+    pub(super) fn control(
+        &mut self,
+        control: Control,
+        frame: &[u8],
+        len: usize,
+    ) -> Result<Progress, StreamError> {
         match control {
             Control::Select => {
                 let number = std::str::from_utf8(arg(self.reading.scanner.args(), frame, 1)).ok();
@@ -310,187 +300,9 @@ impl<J: Journal> Site<J> {
         Ok(Progress::Used(len))
     }
 
-    /// A write to one of our own keys: a marker, or what became of one.
-    fn own_key(&mut self, spec: &Spec, frame: &[u8], len: usize) -> Result<Progress, StreamError> {
-        let args = self.reading.scanner.args();
-        let marker = match spec.name {
-            "SET" => Marker::parse(arg(args, frame, 1), arg(args, frame, 2)),
-            _ => None,
-        };
-        let Some(marker) = marker else {
-            return Ok(Progress::Used(len));
-        };
-        let (inside, at) = match self.reading.state {
-            State::Between => (false, self.boundary()),
-            State::Opened { at } => (true, at),
-            State::Local { .. } | State::Echo(_) => return Ok(Progress::Used(len)),
-        };
-        let ours = marker.writer == self.writer;
-        let txn = self
-            .past
-            .in_flight
-            .iter()
-            .find(|txn| ours && txn.id == marker.txn);
-        if let Some(txn) = txn
-            && txn.outcome.is_none()
-            && txn.ships().next().is_some()
-        {
-            self.reading.state = State::Between;
-            self.reading.db = at.db;
-            return Ok(Progress::Back(at.offset));
-        }
-        let whole = txn
-            .filter(|_| inside)
-            .map(|txn| txn.expected())
-            .unwrap_or_default();
-        let id = txn.map(|txn| txn.id);
-        self.reading.state = State::Echo(Echo {
-            marker,
-            txn: id,
-            whole,
-            each: Vec::new(),
-            effective: Vec::new(),
-            at,
-        });
-        if !inside {
-            // All of it was without effect: 7.0 and later send the marker alone.
-            self.begin_each();
-            self.end_echo(false)?;
-        }
-        Ok(Progress::Used(len))
-    }
-
-    /// From here on the echo is compared command by command.
-    fn begin_each(&mut self) {
-        let State::Echo(echo) = &mut self.reading.state else {
-            return;
-        };
-        if let Some(id) = echo.txn
-            && echo.each.is_empty()
-            && let Some(txn) = self.past.in_flight.iter().find(|txn| txn.id == id)
-        {
-            echo.each = txn.each_command();
-            echo.effective = vec![false; echo.each.len()];
-            echo.each.reverse();
-        }
-    }
-
-    fn in_echo(&mut self, spec: &Spec, buf: &[u8], pos: usize, len: usize) -> Result<Progress, StreamError> {
-        match spec.class {
-            Class::Control(Control::Exec) => {
-                self.begin_each();
-                self.end_echo(false)?;
-                return Ok(Progress::Used(len));
-            }
-            Class::Control(control) => return self.control(control, &buf[pos..pos + len], len),
-            Class::Read => return Ok(Progress::Used(len)),
-            Class::Write(_) => {}
-        }
-        self.begin_each();
-        let frame = &buf[pos..pos + len];
-        let State::Echo(echo) = &mut self.reading.state else {
-            return Ok(Progress::Used(len));
-        };
-        if echo.txn.is_none() {
-            return Ok(Progress::Used(len));
-        }
-        // `each` is reversed: its last element is the next command expected.
-        let skipped = echo
-            .each
-            .iter()
-            .rev()
-            .position(|expected| same_command(expected, frame));
-        if let Some(skipped) = skipped {
-            let done = echo.effective.len() - echo.each.len() + skipped;
-            echo.effective[done] = true;
-            let left = echo.each.len() - skipped - 1;
-            echo.each.truncate(left);
-            return Ok(Progress::Used(len));
-        }
-        // The server's own: a key of ours had expired. That is a local write, before ours.
-        if let Class::Write(class @ (EffectClass::Delete | EffectClass::HashRemove)) = spec.class {
-            self.push_row(spec, class, 0, buf, pos, len);
-        }
-        Ok(Progress::Used(len))
-    }
-
-    fn end_echo(&mut self, all: bool) -> Result<(), StreamError> {
-        let State::Echo(echo) = std::mem::replace(&mut self.reading.state, State::Between) else {
-            return Ok(());
-        };
-        let site = self
-            .roster
-            .find(echo.marker.origin)
-            .filter(|site| *site != self.me);
-        let seq = echo.marker.seq;
-        if let Some(site) = site
-            && seq > self.observed.get(site)
-        {
-            self.observed.advance(site, seq);
-            self.clock.absorb(echo.marker.time);
-            if self.builder.count() > 0 {
-                self.reading.marks.push((site, seq));
-            }
-        }
-        let effects = match echo.txn {
-            None => Effects::Unknown,
-            Some(_) if all => Effects::All,
-            Some(_) => Effects::Each(echo.effective),
-        };
-        self.events.push_back(Event::Rows(self.reading.rows_seen));
-        let seq = site.map_or(0, |_| seq);
-        self.events.push_back(Event::Echo {
-            site: site.unwrap_or(self.me),
-            seq,
-            txn: echo.txn,
-            effects,
-        });
-        self.ship_values(echo.txn);
-        Ok(())
-    }
-
-    /// Values that were read in the transaction become operations, right behind it.
-    fn ship_values(&mut self, txn: Option<TxnId>) {
-        let Some(txn) = self.past.in_flight.iter().find(|known| Some(known.id) == txn) else {
-            return;
-        };
-        let Some(Outcome::Executed(dumps)) = txn.outcome.clone() else {
-            return;
-        };
-        let ships: Vec<(u64, u32, Bytes)> = txn.ships().map(|(f, db, key)| (f, db, key.clone())).collect();
-        for ((fingerprint, db, key), dump) in ships.into_iter().zip(dumps) {
-            let mut command = BytesMut::new();
-            let class = match &dump.payload {
-                None => {
-                    encode::command(&mut command, &[b"DEL", &key]);
-                    EffectClass::Delete
-                }
-                Some(payload) => {
-                    let ttl = encode::Decimal::new(dump.expires_unix_ms.unwrap_or(0));
-                    let args: [&[u8]; 6] = [b"RESTORE", &key, ttl.as_bytes(), payload, b"REPLACE", b"ABSTTL"];
-                    encode::command(&mut command, &args);
-                    EffectClass::Restore
-                }
-            };
-            let row = Row {
-                end: 0,
-                flags: 0,
-                class,
-                db: db as u16,
-                fingerprint,
-            };
-            self.stamp();
-            self.builder.push_owned(command.freeze(), row, &[]);
-            self.events.push_back(Event::Shipped {
-                row: self.reading.rows_seen,
-            });
-            self.reading.rows_seen += 1;
-        }
-    }
-
     /// Timestamps the next row.
     #[inline]
-    fn stamp(&mut self) {
+    pub(super) fn stamp(&mut self) {
         let time = self.clock.tick(self.now_unix_ms);
         if self.reading.first_time.is_none() {
             self.reading.first_time = Some(time);
@@ -507,7 +319,15 @@ impl<J: Journal> Site<J> {
     }
 
     #[inline]
-    fn push_row(&mut self, spec: &Spec, class: EffectClass, flags: u8, buf: &[u8], pos: usize, len: usize) {
+    pub(super) fn push_row(
+        &mut self,
+        spec: &Spec,
+        class: EffectClass,
+        flags: u8,
+        buf: &[u8],
+        pos: usize,
+        len: usize,
+    ) {
         let frame = &buf[pos..pos + len];
         let db = self.reading.db;
         let args = self.reading.scanner.args();
@@ -613,63 +433,15 @@ impl<J: Journal> Site<J> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     Used(usize),
     Stop(Stop),
     /// Back to this offset.
     Back(u64),
 }
 
-enum Whole {
-    Equal(usize),
-    NotYet,
-    Different,
-}
-
-fn compare_whole(expected: &[Bytes], stream: &[u8]) -> Whole {
-    let mut rest = stream;
-    for part in expected {
-        let len = part.len().min(rest.len());
-        if rest[..len] != part[..len] {
-            return Whole::Different;
-        }
-        if len < part.len() {
-            return Whole::NotYet;
-        }
-        rest = &rest[len..];
-    }
-    let len = EXEC.len().min(rest.len());
-    if rest[..len] != EXEC[..len] {
-        return Whole::Different;
-    }
-    if len < EXEC.len() {
-        Whole::NotYet
-    } else {
-        Whole::Equal(stream.len() - rest.len())
-    }
-}
-
-/// Whether a command of the stream is one that we sent: the same bytes, or, where the server writes it anew
-/// (XCLAIM), the same command on the same key.
-fn same_command(expected: &[u8], found: &[u8]) -> bool {
-    expected == found
-        || (head(expected) == head(found) && head(found).is_some_and(|(name, _)| name == b"XCLAIM"))
-}
-
-/// Name and first argument of a command in RESP.
-fn head(command: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut lines = command
-        .split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.next()?;
-    lines.next()?;
-    let name = lines.next()?;
-    lines.next()?;
-    Some((name, lines.next()?))
-}
-
 #[inline]
-fn arg<'a>(args: &[ArgRange], frame: &'a [u8], at: usize) -> &'a [u8] {
+pub(super) fn arg<'a>(args: &[ArgRange], frame: &'a [u8], at: usize) -> &'a [u8] {
     args.get(at).map_or(&[], |range| range.of(frame))
 }
 

@@ -268,8 +268,13 @@ impl<J: Journal> Site<J> {
         open.map_or(self.next_txn, |txn| txn.id)
     }
 
-    /// Gathers repairs; they go out together at the end of the event.
-    pub(super) fn submit_repairs(&mut self, repairs: Vec<KeyRepair>, before: &Vector) {
+    /// Compares the keys that something happened to. What is missing joins the transaction under construction,
+    /// or goes out at the end of the event; `before` is what had been observed before its cause.
+    pub(super) fn settle(&mut self, before: &Vector) {
+        if !self.converge.is_dirty() {
+            return;
+        }
+        let repairs = self.converge.settle(self.txn_id());
         if repairs.is_empty() {
             return;
         }

@@ -34,7 +34,9 @@ pub struct Local {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No version in common.
-    #[error("the peer speaks versions {min} to {max} of the link, we speak {PROTOCOL}; upgrade the older syncer")]
+    #[error(
+        "the peer speaks versions {min} to {max} of the link, we speak {PROTOCOL}; upgrade the older syncer"
+    )]
     Protocol {
         /// Its oldest.
         min: u16,

@@ -12,8 +12,8 @@ use super::shared::Shared;
 use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
 use crate::capture::backoff_ms;
 use crate::database::io::{Stream, command, connect, greet};
-use crate::resp::reply::Value as Reply;
 use crate::flow::{Dump, Outcome};
+use crate::resp::reply::Value as Reply;
 
 /// Most bytes gathered for one write.
 const WRITE_BYTES_MAX: usize = 256 * 1024;
@@ -70,9 +70,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
             .await
             .map_err(say)?;
         if let Reply::Error(error) = killed {
-            return Err(format!(
-                "CLIENT KILL was refused: {error}"
-            ));
+            return Err(format!("CLIENT KILL was refused: {error}"));
         }
     }
     Ok(stream)

@@ -12,9 +12,9 @@ use crate::capture::{Busy, Position, Progress, ReplId, Sink, Want, backoff_ms};
 use crate::command::{Learned, ServerCommand};
 use crate::control::DatabaseLink;
 use crate::database::io::{command, connect, greet};
-use crate::resp::reply::Value;
 use crate::echo::is_ours;
 use crate::flow::StreamError;
+use crate::resp::reply::Value;
 
 /// Why the stream is not taken.
 #[derive(Debug, thiserror::Error)]

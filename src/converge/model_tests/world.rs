@@ -448,16 +448,14 @@ impl World {
         let operation = self.book.operations[&dot].1.clone();
         let repairs = self.with_converge(at, None, |converge, lookup, txn| {
             let class = class_of(&operation.effect);
-            converge.local(
-                Arrival {
-                    fingerprint: key,
-                    dot,
-                    class,
-                    past: &operation.past,
-                },
-                lookup,
-                txn,
-            )
+            let arrival = Arrival {
+                fingerprint: key,
+                dot,
+                class,
+                past: &operation.past,
+            };
+            converge.local(arrival, lookup);
+            converge.settle(txn)
         });
         self.submit(at, None, repairs);
     }
@@ -509,10 +507,11 @@ impl World {
                 .map(|(_, effective)| *effective)
                 .collect();
             let state = dumps.iter().find(|(dumped, _)| *dumped == key);
-            let repair = self.with_converge(at, None, |converge, _, next| {
-                converge.echoed((key, 0, &name(key)), txn.id, &flags, next)
+            let repairs = self.with_converge(at, None, |converge, _, next| {
+                converge.echoed((key, 0, &name(key)), txn.id, &flags);
+                converge.settle(next)
             });
-            self.submit(at, None, repair.into_iter().collect());
+            self.submit(at, None, repairs);
             if let Some((_, value)) = state {
                 self.ship(at, key, value.clone());
             }
@@ -535,8 +534,11 @@ impl World {
             operation: Some(operation),
             has_derived: false,
         };
-        let repair = self.with_converge(at, None, |converge, _, next| converge.shipped(key, share, next));
-        self.submit(at, None, repair.into_iter().collect());
+        let repairs = self.with_converge(at, None, |converge, _, next| {
+            converge.shipped(key, share);
+            converge.settle(next)
+        });
+        self.submit(at, None, repairs);
     }
 
     fn receive(&mut self, at: usize) {
@@ -566,21 +568,18 @@ impl World {
             }
             site.submitted.advance(origin, dot.seq);
             let current = Some((dot, site.next_txn));
-            let verdict = self.with_converge(at, current, |converge, lookup, txn| {
+            let (verdict, repairs) = self.with_converge(at, current, |converge, lookup, txn| {
                 let class = class_of(&operation.effect);
-                converge.remote(
-                    Arrival {
-                        fingerprint: key,
-                        dot,
-                        class,
-                        past: &operation.past,
-                    },
-                    lookup,
-                    txn,
-                )
+                let arrival = Arrival {
+                    fingerprint: key,
+                    dot,
+                    class,
+                    past: &operation.past,
+                };
+                (converge.remote(arrival, lookup), converge.settle(txn))
             });
             match verdict {
-                Verdict::Repairs(repairs) => self.submit(at, Some(dot), repairs),
+                Verdict::InConflict => self.submit(at, Some(dot), repairs),
                 Verdict::Verbatim => {
                     let steps = vec![Step {
                         fingerprint: key,
@@ -607,7 +606,10 @@ impl World {
         self.before = self.sites[at].observed.clone();
         self.settled(at);
         let stable = self.sites[at].stability.stable().clone();
-        let repairs = self.with_converge(at, None, |converge, _, next| converge.prune(&stable, next));
+        let repairs = self.with_converge(at, None, |converge, _, next| {
+            converge.prune(&stable);
+            converge.settle(next)
+        });
         self.submit(at, None, repairs);
     }
 }

@@ -1,0 +1,284 @@
+//! Echoes: our own marked transactions as they come back in the stream.
+//!
+//! An echo that equals what was sent is compared as a whole. Any other is compared command by command: a
+//! command that is missing was without effect, one that was not sent is the server's own (a key had expired).
+
+use bytes::{Bytes, BytesMut};
+
+use super::events::{Effects, Event};
+use super::journal::Journal;
+use super::outbound::{Boundary, Progress, State, StreamError, arg};
+use super::site::Site;
+use super::txn::Outcome;
+use crate::command::{Class, Control, EffectClass, Spec};
+use crate::converge::TxnId;
+use crate::echo::Marker;
+use crate::op::Row;
+use crate::resp::encode;
+
+#[derive(Debug)]
+pub(super) struct Echo {
+    pub marker: Marker,
+    pub txn: Option<TxnId>,
+    /// Whole transaction as it should come back; empty once it is compared command by command.
+    pub whole: Vec<Bytes>,
+    /// Commands still expected, the next one last.
+    each: Vec<Bytes>,
+    one_by_one: bool,
+    pub effective: Vec<bool>,
+    pub at: Boundary,
+}
+
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+impl<J: Journal> Site<J> {
+    /// A write to one of our own keys: a marker, or what became of one.
+    pub(super) fn own_key(&mut self, spec: &Spec, frame: &[u8], len: usize) -> Result<Progress, StreamError> {
+        let args = self.reading.scanner.args();
+        let marker = match spec.name {
+            "SET" => Marker::parse(arg(args, frame, 1), arg(args, frame, 2)),
+            _ => None,
+        };
+        let Some(marker) = marker else {
+            return Ok(Progress::Used(len));
+        };
+        let (inside, at) = match self.reading.state {
+            State::Between => (false, self.boundary()),
+            State::Opened { at } => (true, at),
+            State::Local { .. } | State::Echo(_) => return Ok(Progress::Used(len)),
+        };
+        let ours = marker.writer == self.writer;
+        let txn = self
+            .past
+            .in_flight
+            .iter()
+            .find(|txn| ours && txn.id == marker.txn);
+        if let Some(txn) = txn
+            && txn.outcome.is_none()
+            && txn.ships().next().is_some()
+        {
+            self.reading.state = State::Between;
+            self.reading.db = at.db;
+            return Ok(Progress::Back(at.offset));
+        }
+        let whole = txn
+            .filter(|_| inside)
+            .map(|txn| txn.expected())
+            .unwrap_or_default();
+        let id = txn.map(|txn| txn.id);
+        self.reading.state = State::Echo(Echo {
+            marker,
+            txn: id,
+            whole,
+            each: Vec::new(),
+            one_by_one: false,
+            effective: Vec::new(),
+            at,
+        });
+        if !inside {
+            // All of it was without effect: 7.0 and later send the marker alone.
+            self.begin_each();
+            self.end_echo(false)?;
+        }
+        Ok(Progress::Used(len))
+    }
+
+    /// From here on the echo is compared command by command.
+    pub(super) fn begin_each(&mut self) {
+        let State::Echo(echo) = &mut self.reading.state else {
+            return;
+        };
+        if let Some(id) = echo.txn
+            && !echo.one_by_one
+            && let Some(txn) = self.past.in_flight.iter().find(|txn| txn.id == id)
+        {
+            echo.each = txn.each_command();
+            echo.effective = vec![false; echo.each.len()];
+            echo.each.reverse();
+            echo.one_by_one = true;
+        }
+    }
+
+    pub(super) fn in_echo(
+        &mut self,
+        spec: &Spec,
+        buf: &[u8],
+        pos: usize,
+        len: usize,
+    ) -> Result<Progress, StreamError> {
+        match spec.class {
+            Class::Control(Control::Exec) => {
+                self.begin_each();
+                self.end_echo(false)?;
+                return Ok(Progress::Used(len));
+            }
+            Class::Control(control) => return self.control(control, &buf[pos..pos + len], len),
+            Class::Read => return Ok(Progress::Used(len)),
+            Class::Write(_) => {}
+        }
+        self.begin_each();
+        let frame = &buf[pos..pos + len];
+        let State::Echo(echo) = &mut self.reading.state else {
+            return Ok(Progress::Used(len));
+        };
+        if echo.txn.is_none() {
+            return Ok(Progress::Used(len));
+        }
+        let deletes = matches!(
+            spec.class,
+            Class::Write(EffectClass::Delete | EffectClass::HashRemove)
+        );
+        let skipped = expected_at(&echo.each, frame, deletes);
+        if let Some(skipped) = skipped {
+            let done = echo.effective.len() - echo.each.len() + skipped;
+            echo.effective[done] = true;
+            let left = echo.each.len() - skipped - 1;
+            echo.each.truncate(left);
+            return Ok(Progress::Used(len));
+        }
+        // The server's own: a key of ours had expired. That is a local write, before ours.
+        if let Class::Write(class) = spec.class
+            && deletes
+        {
+            self.push_row(spec, class, 0, buf, pos, len);
+        }
+        Ok(Progress::Used(len))
+    }
+
+    pub(super) fn end_echo(&mut self, all: bool) -> Result<(), StreamError> {
+        let State::Echo(echo) = std::mem::replace(&mut self.reading.state, State::Between) else {
+            return Ok(());
+        };
+        let site = self
+            .roster
+            .find(echo.marker.origin)
+            .filter(|site| *site != self.me);
+        let seq = echo.marker.seq;
+        if let Some(site) = site
+            && seq > self.observed.get(site)
+        {
+            self.observed.advance(site, seq);
+            self.clock.absorb(echo.marker.time);
+            if self.builder.count() > 0 {
+                self.reading.marks.push((site, seq));
+            }
+        }
+        let effects = match echo.txn {
+            None => Effects::Unknown,
+            Some(_) if all => Effects::All,
+            Some(_) => Effects::Each(echo.effective),
+        };
+        self.events.push_back(Event::Rows(self.reading.rows_seen));
+        let seq = site.map_or(0, |_| seq);
+        self.events.push_back(Event::Echo {
+            site: site.unwrap_or(self.me),
+            seq,
+            txn: echo.txn,
+            effects,
+        });
+        self.ship_values(echo.txn);
+        Ok(())
+    }
+
+    /// Values that were read in the transaction become operations, right behind it.
+    fn ship_values(&mut self, txn: Option<TxnId>) {
+        let Some(txn) = self.past.in_flight.iter().find(|known| Some(known.id) == txn) else {
+            return;
+        };
+        let Some(Outcome::Executed(dumps)) = txn.outcome.clone() else {
+            return;
+        };
+        let ships: Vec<(u64, u32, Bytes)> = txn.ships().map(|(f, db, key)| (f, db, key.clone())).collect();
+        for ((fingerprint, db, key), dump) in ships.into_iter().zip(dumps) {
+            let mut command = BytesMut::new();
+            let class = match &dump.payload {
+                None => {
+                    encode::command(&mut command, &[b"DEL", &key]);
+                    EffectClass::Delete
+                }
+                Some(payload) => {
+                    let ttl = encode::Decimal::new(dump.expires_unix_ms.unwrap_or(0));
+                    let args: [&[u8]; 6] = [b"RESTORE", &key, ttl.as_bytes(), payload, b"REPLACE", b"ABSTTL"];
+                    encode::command(&mut command, &args);
+                    EffectClass::Restore
+                }
+            };
+            let row = Row {
+                end: 0,
+                flags: 0,
+                class,
+                db: db as u16,
+                fingerprint,
+            };
+            self.stamp();
+            self.builder.push_owned(command.freeze(), row, &[]);
+            self.events.push_back(Event::Shipped {
+                row: self.reading.rows_seen,
+            });
+            self.reading.rows_seen += 1;
+        }
+    }
+}
+
+pub(super) enum Whole {
+    Equal(usize),
+    NotYet,
+    Different,
+}
+
+pub(super) fn compare_whole(expected: &[Bytes], stream: &[u8]) -> Whole {
+    let mut rest = stream;
+    for part in expected {
+        let len = part.len().min(rest.len());
+        if rest[..len] != part[..len] {
+            return Whole::Different;
+        }
+        if len < part.len() {
+            return Whole::NotYet;
+        }
+        rest = &rest[len..];
+    }
+    let len = EXEC.len().min(rest.len());
+    if rest[..len] != EXEC[..len] {
+        return Whole::Different;
+    }
+    if len < EXEC.len() {
+        Whole::NotYet
+    } else {
+        Whole::Equal(stream.len() - rest.len() + EXEC.len())
+    }
+}
+
+/// Whether a command of the stream is one that we sent: the same bytes, or, where the server writes it anew
+/// (XCLAIM), the same command on the same key.
+fn same_command(expected: &[u8], found: &[u8]) -> bool {
+    expected == found
+        || (head(expected) == head(found) && head(found).is_some_and(|(name, _)| name == b"XCLAIM"))
+}
+
+/// How many of the commands still expected, the last one first, stand before the one that this is.
+///
+/// A removal may be the server's own: an expired key goes when a command touches it. So it is ours only if the
+/// next command on its key is that removal.
+fn expected_at(each: &[Bytes], found: &[u8], deletes: bool) -> Option<usize> {
+    let mut expected = each.iter().rev();
+    if !deletes {
+        return expected.position(|expected| same_command(expected, found));
+    }
+    let key = head(found)?.1;
+    let at = expected.position(|expected| head(expected).is_some_and(|(_, first)| first == key))?;
+    let next = each.get(each.len() - 1 - at)?;
+    (next == found).then_some(at)
+}
+
+/// Name and first argument of a command in RESP.
+fn head(command: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut lines = command
+        .split(|&byte| byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.next()?;
+    lines.next()?;
+    let name = lines.next()?;
+    lines.next()?;
+    Some((name, lines.next()?))
+}
