@@ -28,11 +28,22 @@ pub struct RunArgs {
     agreed: bool,
 }
 
+/// A task that panics takes the process with it: half a syncer would look alive. Whoever supervises it starts
+/// it again, and it goes on from its log.
+fn die_whole() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
 /// Runs the command.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let password = config::io::password(&settings.database)?;
     logging::start(&settings.tracing)?;
+    die_whole();
     node::run(settings, password, args.agreed)?;
     Ok(())
 }

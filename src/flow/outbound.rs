@@ -423,6 +423,12 @@ impl<J: Journal> Site<J> {
     /// Rows of an incomplete unit that stay are the first of the next batch.
     fn begin_next_batch(&mut self, left: bool, closed: usize) {
         self.reading.rows_seen -= closed;
+        match &mut self.reading.state {
+            State::Between => {}
+            State::Opened { at } | State::Local { at } | State::Echo(Echo { at, .. }) => {
+                at.place = Place::default()
+            }
+        }
         self.reading.first_time = None;
         self.reading.observed_before = None;
         if left {
