@@ -292,6 +292,10 @@ impl Content {
             Effect::SetAdd(members) if self.kind == Kind::Set => {
                 members.iter().for_each(|m| self.put(m, Value::Member));
             }
+            Effect::SortedAdd(pairs) if self.kind == Kind::Sorted => {
+                let scores = pairs.iter();
+                scores.for_each(|(score, member)| self.put(member, Value::Score(*score)));
+            }
             _ => return self,
         }
         if self.is_empty() { Content::absent() } else { self }

@@ -49,6 +49,27 @@ fn sets_and_hashes() {
 }
 
 #[test]
+fn sorted_sets() {
+    let load = Load {
+        sites: 3,
+        writes: 40,
+        keys: 2,
+        sorted: true,
+        ..Load::default()
+    };
+    run(load, 0..SEEDS);
+    for writes in [4, 6, 8] {
+        let short = Load {
+            sites: 2,
+            writes,
+            keys: 1,
+            ..load
+        };
+        run(short, 0..3 * SEEDS);
+    }
+}
+
+#[test]
 fn types_that_fight_for_a_key() {
     let load = Load {
         sites: 3,

@@ -303,7 +303,15 @@ impl<J: Journal> Site<J> {
     /// Timestamps the next row.
     #[inline]
     pub(super) fn stamp(&mut self) {
-        let time = self.clock.tick(self.now_unix_ms);
+        // A unit is never cut, so nothing in it may ask for a mark of its own.
+        let time = match self.reading.state {
+            State::Local { .. } if self.reading.first_time.is_some() => {
+                let next = self.reading.last_time.plus(1);
+                self.clock.absorb(next);
+                next.max(self.clock.last())
+            }
+            _ => self.clock.tick(self.now_unix_ms),
+        };
         if self.reading.first_time.is_none() {
             self.reading.first_time = Some(time);
             self.reading.observed_before = Some(self.observed.clone());

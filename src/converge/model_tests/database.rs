@@ -11,6 +11,7 @@ pub enum Data {
     Text(Bytes),
     Set(Vec<Bytes>),
     Hash(BTreeMap<Bytes, Bytes>),
+    Sorted(BTreeMap<Bytes, f64>),
     List(Vec<Bytes>),
 }
 
@@ -98,6 +99,15 @@ fn apply_elements(before: Value, effect: &Effect, expiry: Option<u64>) -> Option
             let changed = set != old;
             changed.then(|| (!set.is_empty()).then_some((Data::Set(set), expiry)))
         }
+        Effect::SortedAdd(_) | Effect::SortedRemove(_) | Effect::SortedCount { .. } => {
+            let old = match data {
+                None => BTreeMap::new(),
+                Some(Data::Sorted(sorted)) => sorted,
+                Some(_) => return None,
+            };
+            let sorted = apply_scores(old.clone(), effect);
+            (sorted != old).then(|| (!sorted.is_empty()).then_some((Data::Sorted(sorted), expiry)))
+        }
         _ => {
             let mut hash = match data {
                 None => BTreeMap::new(),
@@ -122,6 +132,18 @@ fn apply_elements(before: Value, effect: &Effect, expiry: Option<u64>) -> Option
             Some((!hash.is_empty()).then_some((Data::Hash(hash), expiry)))
         }
     }
+}
+
+fn apply_scores(mut sorted: BTreeMap<Bytes, f64>, effect: &Effect) -> BTreeMap<Bytes, f64> {
+    match effect {
+        Effect::SortedAdd(pairs) => {
+            sorted.extend(pairs.iter().map(|(score, member)| (member.clone(), *score)))
+        }
+        Effect::SortedRemove(names) => sorted.retain(|member, _| !names.contains(member)),
+        Effect::SortedCount { member, delta } => *sorted.entry(member.clone()).or_default() += delta,
+        _ => unreachable!("{effect:?}"),
+    }
+    sorted
 }
 
 fn push(before: Value, left: bool, value: &Bytes) -> Option<Value> {

@@ -22,6 +22,7 @@ pub struct Load {
     pub texts: bool,
     pub sets: bool,
     pub hashes: bool,
+    pub sorted: bool,
     pub lists: bool,
     pub expiry: bool,
 }
@@ -35,6 +36,7 @@ impl Default for Load {
             texts: false,
             sets: false,
             hashes: false,
+            sorted: false,
             lists: false,
             expiry: false,
         }
@@ -280,7 +282,13 @@ impl World {
             return Command::Effect(Effect::Expire { at_unix_ms });
         }
         let load = self.load;
-        let kinds = [(load.texts, 0), (load.sets, 1), (load.hashes, 2), (load.lists, 3)];
+        let kinds = [
+            (load.texts, 0),
+            (load.sets, 1),
+            (load.hashes, 2),
+            (load.lists, 3),
+            (load.sorted, 4),
+        ];
         let kinds: Vec<u8> = kinds
             .iter()
             .filter(|(on, _)| *on)
@@ -300,6 +308,12 @@ impl World {
             (2, _) => Effect::HashCount {
                 field: element,
                 delta,
+            },
+            (4, 0..45) => Effect::SortedAdd(vec![(self.value as f64, element)]),
+            (4, 45..70) => Effect::SortedRemove(vec![element]),
+            (4, _) => Effect::SortedCount {
+                member: element,
+                delta: delta as f64,
             },
             (_, 0..5) => Effect::Set {
                 value: text,
@@ -625,9 +639,16 @@ fn class_of(effect: &Effect) -> EffectClass {
         Effect::HashRemove(_) => EffectClass::HashRemove,
         Effect::HashCount { .. } => EffectClass::HashCount,
         Effect::Expire { .. } => EffectClass::Expire,
+        Effect::SortedAdd(_) => EffectClass::SortedAdd,
+        Effect::SortedRemove(_) => EffectClass::SortedRemove,
+        Effect::SortedCount { .. } => EffectClass::SortedCount,
         Effect::Restore { .. } => EffectClass::Restore,
         _ => EffectClass::Opaque,
     }
+}
+
+fn score(text: &[u8]) -> f64 {
+    std::str::from_utf8(text).unwrap().parse().unwrap()
 }
 
 impl Book {
@@ -671,6 +692,17 @@ impl Book {
             b"HINCRBY" => Effect::HashCount {
                 field: words[2].clone(),
                 delta: number(3),
+            },
+            b"ZADD" => Effect::SortedAdd(
+                words[2..]
+                    .chunks(2)
+                    .map(|pair| (score(&pair[0]), pair[1].clone()))
+                    .collect(),
+            ),
+            b"ZREM" => Effect::SortedRemove(rest()),
+            b"ZINCRBY" => Effect::SortedCount {
+                member: words[3].clone(),
+                delta: score(&words[2]),
             },
             b"PERSIST" => Effect::Expire { at_unix_ms: None },
             b"PEXPIREAT" => Effect::Expire {
