@@ -207,11 +207,7 @@ static ROWS: &[Spec] = &[
         class: Class::Read,
         keys: KeyRule::None,
     },
-    Spec {
-        name: "PFDEBUG",
-        class: Class::Read,
-        keys: KeyRule::None,
-    },
+    write("PFDEBUG", E::Opaque, KeyRule::One(2)),
     Spec {
         name: "DEBUG",
         class: Class::Read,

@@ -196,7 +196,7 @@ pub static ROWS: &[Row] = &[
         text("1 to 32 characters of a-z, 0-9, '-'", |d, t| {
             d.site = Some(
                 t.parse()
-                    .map_err(|e: crate::causality::SiteIdError| e.to_string())?,
+                    .map_err(|e: crate::causality::SiteIdError| format!("{t:?}: {e}"))?,
             );
             Ok(())
         }),

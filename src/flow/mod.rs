@@ -22,7 +22,7 @@ pub use journal::{Journal, JournalError};
 pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};
 pub use site::{Counters, Settings, Site};
-pub use txn::{Dump, Outcome, Piece, Txn};
+pub use txn::{Dump, Outcome, Piece, Queued, Txn};
 
 #[cfg(test)]
 mod tests;

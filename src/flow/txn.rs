@@ -66,6 +66,17 @@ pub struct Dump {
     pub expires_unix_ms: Option<u64>,
 }
 
+/// A command as it was queued in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Its place among the commands that the transaction carries.
+    pub place: usize,
+    /// The command in RESP.
+    pub command: Bytes,
+    /// Whether it repairs a key in conflict, and is no operation itself.
+    pub is_repair: bool,
+}
+
 /// A marked transaction.
 #[derive(Debug, Clone)]
 pub struct Txn {
@@ -242,13 +253,14 @@ impl Txn {
         places
     }
 
-    /// The command at a place among those queued, counted with the marker and what selects databases: its
-    /// place in the transaction and its bytes. `selected` is the database before the transaction.
-    pub fn command_queued_at(&self, queued: usize, selected: u32) -> Option<(usize, Bytes)> {
+    /// The command at a place among those queued, counted with the marker and what selects databases.
+    /// `selected` is the database before the transaction.
+    pub fn command_queued_at(&self, queued: usize, selected: u32) -> Option<Queued> {
         let mut db = selected;
         let mut at = usize::from(std::mem::replace(&mut db, 0) != 0) + 1;
         let mut place = 0;
         for piece in &self.pieces {
+            let is_repair = matches!(piece, Piece::Repair { .. });
             let (wanted, commands, reads) = match piece {
                 Piece::Rows { batch, from, to, db } => (
                     *db,
@@ -266,7 +278,11 @@ impl Txn {
             for command in commands {
                 if !self.left_out.contains(&place) {
                     if at == queued {
-                        return Some((place, command));
+                        return Some(Queued {
+                            place,
+                            command,
+                            is_repair,
+                        });
                     }
                     at += 1;
                 }

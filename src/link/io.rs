@@ -244,7 +244,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
     }
 
     fn received(&mut self, read: std::io::Result<usize>) -> Result<(), Closed> {
-        let count = read.map_err(Closed::Broken)?;
+        let count = match read {
+            Ok(count) => count,
+            // TLS cut off without its farewell: the process was killed, or the network was cut.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(Closed::Broken(error)),
+        };
         if count == 0 {
             return Err(Closed::End);
         }

@@ -35,8 +35,10 @@ pub(super) async fn run(shared: Rc<Shared>) {
         };
         let pause = backoff_ms(attempt, 100, 5_000);
         attempt += 1;
-        tracing::warn!(error = %why, retry_ms = pause, "the connection to apply on is lost");
-        shared.node.borrow_mut().database.apply_error = Some(why);
+        let known = shared.node.borrow_mut().database.apply_error.replace(why.clone());
+        if known.as_ref() != Some(&why) {
+            tracing::warn!(error = %why, "the connection to apply on is lost; it is made anew");
+        }
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
@@ -264,13 +266,18 @@ impl<'a> Applier<'a> {
         };
         let places = txn.reads_queued_at(sent.selected);
         let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
+        let mut refused = 0;
         for error in errors {
-            let command = txn
-                .command_queued_at(error.at, sent.selected)
-                .map(|(_, command)| command);
-            record(&error.text, command);
+            match txn.command_queued_at(error.at, sent.selected) {
+                // It raced with a client's write; the echo tells, and the key is compared again.
+                Some(queued) if queued.is_repair => {}
+                queued => {
+                    record(&error.text, queued.map(|queued| queued.command));
+                    refused += 1;
+                }
+            }
         }
-        errors.iter().for_each(|_| node.site.count_refused());
+        (0..refused).for_each(|_| node.site.count_refused());
         node.site.replied(sent.txn, Outcome::Executed(dumps));
         drop(node);
         if !places.is_empty() {
@@ -287,9 +294,9 @@ impl<'a> Applier<'a> {
             .txn(sent.txn)
             .and_then(|txn| txn.command_queued_at(error.at, sent.selected));
         let fault = match (Fault::of(&error.text), found) {
-            (Fault::Never, Some((place, command))) => {
-                record(&error.text, Some(command));
-                node.site.leave_out(sent.txn, place);
+            (Fault::Never, Some(queued)) => {
+                record(&error.text, Some(queued.command));
+                node.site.leave_out(sent.txn, queued.place);
                 Fault::Never
             }
             _ => Fault::Later,

@@ -16,6 +16,8 @@ use crate::flow::{Ack, Journal};
 use crate::link::io::{Flow, Outgoing, Positions};
 use crate::op::Batch;
 
+/// Both sites dialed, or a new connection came before the old one was known to be dead.
+const REPLACED: &str = "another connection took its place";
 /// An acknowledgement waits so long for others to join it.
 pub(super) const ACK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -178,7 +180,7 @@ impl Links {
             let links = Rc::clone(&self);
             tokio::task::spawn_local(async move {
                 if let Err(why) = links.accepted(socket).await {
-                    tracing::warn!(error = %why, "a link was refused");
+                    tracing::warn!(error = %why, "a connection to the link port was refused");
                 }
             });
         }
@@ -191,7 +193,10 @@ impl Links {
             .await
             .map_err(|why| why.to_string())?;
         let peer = self.find(site)?;
-        self.hold(stream, peer, false).await
+        if let Err(why) = self.hold(stream, peer, false).await {
+            self.failed(peer, &why);
+        }
+        Ok(())
     }
 
     fn find(&self, site: SiteId) -> Result<SiteIx, String> {
@@ -230,6 +235,9 @@ impl Links {
         let mut node = self.shared.node.borrow_mut();
         let name = node.site.roster().name(peer);
         let link = &mut node.peers[peer.at()];
+        if why == REPLACED {
+            return;
+        }
         if link.last_error.as_deref() != Some(why) {
             tracing::warn!(peer = %name, error = %why, "link down");
         }
@@ -289,7 +297,7 @@ impl Links {
         let wake = &self.shared.links[peer.at()];
         let why = tokio::select! {
             closed = crate::link::io::run(stream, session, &flow, wake, &mut counters) => closed.to_string(),
-            () = end.notified() => "another connection took its place".to_owned(),
+            () = end.notified() => REPLACED.to_owned(),
         };
         self.ended(peer, number);
         Err(why)

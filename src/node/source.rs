@@ -171,7 +171,7 @@ pub(super) async fn run(shared: Rc<Shared>) {
     let mut attempt = 0;
     loop {
         let (why, last) = once(&shared, &mut attempt).await;
-        {
+        let is_news = {
             let mut node = shared.node.borrow_mut();
             node.site.stream_lost();
             node.database.link = if last {
@@ -179,11 +179,13 @@ pub(super) async fn run(shared: Rc<Shared>) {
             } else {
                 DatabaseLink::Connecting
             };
-            node.database.last_error = Some(why.clone());
-        }
+            node.database.last_error.replace(why.clone()).as_ref() != Some(&why)
+        };
         let pause = backoff_ms(attempt, 100, 5_000);
         attempt += 1;
-        if last {
+        if !is_news {
+            tracing::debug!(error = %why, "the database's stream is still not there");
+        } else if last {
             tracing::error!(error = %why, "the database's stream is refused");
         } else {
             tracing::warn!(error = %why, retry_ms = pause, "the database's stream is lost");

@@ -1,5 +1,6 @@
 //! What must not be joined is refused, with words that help.
 
+use crate::support::certificate;
 use crate::support::server::tail;
 use crate::support::site::say;
 use crate::support::{Cluster, Random, RedisServer, SHORT, ServerOptions, Site, wait_until};
@@ -43,7 +44,7 @@ fn a_database_with_unknown_data_is_refused() {
         .is_some_and(|status| status.database_is_up());
     assert!(!up, "the syncer does not pretend to replicate");
     assert_eq!(
-        cluster.client(1).ok("DBSIZE").int(),
+        cluster.client(1).ok("EXISTS old h").int(),
         0,
         "nothing of it has reached the other site"
     );
@@ -58,11 +59,19 @@ fn a_database_with_unknown_data_is_refused() {
 fn another_database_id_is_refused() {
     Random::announced("another database id");
     let mut cluster = Cluster::build(2).prepare();
+    // Certificates that name no database: then it is the greeting that tells.
+    for site in &cluster.sites {
+        let path = site.certificate_path();
+        certificate::make(path.parent().expect("a directory"), "syncer");
+    }
     cluster.sites[1].database_id = "invoices".into();
     let peers = cluster.peers_of(1);
     cluster.sites[1].write_config(&peers);
     for site in &mut cluster.sites {
         site.start();
+    }
+    for site in &cluster.sites {
+        site.wait_status("the stream is read", |s| s.database_is_up());
     }
     wait_until("one of the two has told why", SHORT, || {
         cluster
@@ -71,6 +80,19 @@ fn another_database_id_is_refused() {
             .any(|s| s.log().contains("invoices") && s.log().contains("orders"))
     });
     assert_apart(&cluster);
+}
+
+/// A certificate of our own making names the database: already the start is refused.
+#[test]
+fn a_certificate_for_another_database_id_is_refused() {
+    Random::announced("a certificate for another database id");
+    let mut cluster = Cluster::build(2).prepare();
+    cluster.sites[0].database_id = "invoices".into();
+    let peers = cluster.peers_of(0);
+    cluster.sites[0].write_config(&peers);
+    let output = cluster.sites[0].command("run", &[]);
+    assert!(!output.status.success());
+    assert_says(&say(&output), &["syncer://orders/a", "syncer://invoices/a"]);
 }
 
 #[test]
@@ -100,19 +122,9 @@ fn a_peer_under_another_name_is_refused() {
     let (b, c) = (peers[0].certificate.clone(), peers[1].certificate.clone());
     (peers[0].certificate, peers[1].certificate) = (c, b);
     cluster.sites[0].write_config(&peers);
-    for site in &mut cluster.sites {
-        site.start();
-    }
-    cluster.sites[1].wait_status("b and c are connected", |s| s.peer_is_up("c"));
-    cluster.client(1).ok("SET secret 1");
-    cluster.wait_value(2, "GET secret", "1");
-    let status = cluster.sites[0].wait_status("a tells why", |s| {
-        s.peer("b").0["last_error"]
-            .as_str()
-            .is_some_and(|e| !e.is_empty())
-    });
-    assert!(!status.peer_is_up("b") && !status.peer_is_up("c"));
-    assert_eq!(cluster.client(0).ok("EXISTS secret").int(), 0);
+    let output = cluster.sites[0].command("run", &[]);
+    assert!(!output.status.success());
+    assert_says(&say(&output), &["syncer://orders/c", "syncer://orders/b"]);
 }
 
 /// The two sites are not connected and exchange nothing.
