@@ -1,12 +1,13 @@
-//! Relative expiry times, as Redis 6.2 sends them, made absolute.
+//! Commands that mean the same only in the stream of their own server, made to mean it everywhere.
 //!
-//! A relative time means another moment wherever and whenever it is executed, so it is rewritten once, at the
-//! site that captured it.
+//! A relative time, as Redis 6.2 sends it, means another moment wherever and whenever it is executed. A stream
+//! trimmed with `~ LIMIT` is sent as trimmed to an exact length with the LIMIT left in, which a server takes from
+//! its master only. Both are rewritten once, at the site that captured them.
 
 use super::keys::Args;
 use super::table::Spec;
 
-/// The command's arguments with an absolute time, or `None` when it has no relative one.
+/// The command's arguments as any server takes them, or `None` when they need no change.
 pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Option<Vec<Vec<u8>>> {
     let owned = |from: usize, to: usize| (from..to).map(|at| args.arg(at).to_vec()).collect::<Vec<_>>();
     let count = args.count();
@@ -52,6 +53,13 @@ pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Op
             all[2] = later(args.arg(2), 1, now_unix_ms)?;
             all.push(b"ABSTTL".to_vec());
             Some(all)
+        }
+        "XADD" | "XTRIM" => {
+            let limit = (2..count.min(8)).find(|&at| is(args.arg(at), b"LIMIT"))?;
+            let exact = (2..limit).any(|at| args.arg(at) == b"=");
+            let mut all = owned(0, limit);
+            all.extend(owned(limit + 2, count));
+            exact.then_some(all)
         }
         _ => None,
     }

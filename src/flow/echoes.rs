@@ -163,6 +163,7 @@ impl<J: Journal> Site<J> {
                 self.reading.marks.push((site, seq));
             }
         }
+        tracing::debug!(origin = %echo.marker.origin, seq, txn = ?echo.txn, begins = echo.at.offset, "echo");
         let effects = match echo.txn {
             None => Effects::Unknown,
             Some(_) if all => Effects::All,

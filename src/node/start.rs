@@ -225,6 +225,9 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
     let mut site = Site::new(roster.clone(), &settings.database_id, writer, flow, logs);
     site.set_time(now_unix_ms());
     if let Some(position) = position {
+        let named = |(site, seq)| format!("{} {seq}", roster.name(site));
+        let observed: Vec<String> = position.observed.entries().map(named).collect();
+        tracing::info!(offset = position.source.offset, observed = %observed.join(", "), "going on from the log");
         site.recover(
             Some(position.source),
             &position.observed,

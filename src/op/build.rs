@@ -141,10 +141,12 @@ impl Builder {
         }
         let rows = self.rows.split_to(place.rows).freeze();
         let count = (place.rows / ROW_BYTES) as u32;
+        // A mark right behind the last row tells what had been observed at the source's offset; the next batch
+        // begins with it anyway.
         let behind = self
             .marks
             .iter()
-            .position(|mark| mark.at >= count)
+            .position(|mark| mark.at > count)
             .unwrap_or(self.marks.len());
         let left: Vec<Mark> = self.marks.drain(behind..).collect();
         let marks = std::mem::replace(&mut self.marks, left);

@@ -113,3 +113,20 @@ fn an_incomplete_unit_stays_for_the_next_batch() {
     );
     assert!(Batch::decode(batch.encode(&roster("a")).to_vec(), &roster("a")).is_ok());
 }
+
+/// Whoever goes on behind a batch does not read again what stood between its last row and its offset.
+#[test]
+fn an_echo_behind_the_last_row_is_in_the_batch() {
+    let roster = roster("a");
+    let mut builder = Builder::default();
+    builder.push_owned(Bytes::from_static(b"one"), row(0, 1), &[]);
+    builder.mark(Hlc(9), SiteIx(1), 7);
+    let place = builder.place();
+    builder.push_owned(Bytes::from_static(b"two"), row(FLAG_CONTINUES, 1), &[]);
+    let batch = builder
+        .finish(place, SiteIx(0), (1, Hlc(1)), Vector::zero(3), source())
+        .unwrap();
+    assert_eq!(batch.observed_after().get(SiteIx(1)), 7);
+    let back = Batch::decode(joined(batch.encode(&roster)), &roster).unwrap();
+    assert_eq!(back.observed_after().get(SiteIx(1)), 7);
+}
