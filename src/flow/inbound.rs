@@ -28,7 +28,6 @@ impl<J: Journal> Site<J> {
     /// A session with a peer is up.
     pub fn peer_connected(&mut self, site: SiteIx, ack: &Ack) {
         self.peers.connected(site, ack);
-        self.prune();
     }
 
     /// The session is down.

@@ -54,13 +54,13 @@ impl Peers {
         &mut self.states[site.at()]
     }
 
-    /// A session is up; the peer holds this.
+    /// A session is up; the peer holds this. What it has settled counts only when it is said behind its
+    /// batches: those that are still to come may hold operations concurrent with what it has seen.
     pub fn connected(&mut self, site: SiteIx, ack: &Ack) {
         let state = &mut self.states[site.at()];
         state.connected = true;
         state.held.join(&ack.held);
         state.next = ack.held.clone();
-        self.stability.observe(site, &ack.settled);
     }
 
     pub fn disconnected(&mut self, site: SiteIx) {

@@ -137,6 +137,10 @@ impl Flow for PeerFlow {
                 parts,
             });
         }
+        if node.site.peer(self.peer).needs_snapshot {
+            // An acknowledgement promises that everything before it has been sent.
+            return None;
+        }
         let ack = node.site.ack();
         drop(node);
         if self.told.as_ref() == Some(&ack) || self.told_at.elapsed() < ACK_PAUSE {
