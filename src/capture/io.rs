@@ -14,6 +14,12 @@ use super::{
     AckPolicy, Blocks, Counters, Error, Event, Position, Psync, Settings, Sink, Step, Want, replconf_ack,
 };
 
+/// Behind a diskless snapshot the stream begins with the first acknowledgement that the database reads after it
+/// has noticed the snapshot's end, which takes it a moment (`replicaStartCommandStream`): so the first word is
+/// repeated for two seconds, instead of once a second.
+const FIRST_WORD_INTERVAL: Duration = Duration::from_millis(20);
+const FIRST_WORDS: u32 = 100;
+
 /// Why the link ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost<E> {
@@ -36,6 +42,7 @@ pub struct Capture<'a, S> {
     blocks: Blocks,
     buffer: BytesMut,
     heard: Instant,
+    first_words: u32,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
@@ -57,6 +64,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
             buffer: blocks.take(),
             blocks,
             heard: Instant::now(),
+            first_words: FIRST_WORDS,
         }
     }
 
@@ -109,10 +117,20 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
                     self.acknowledge(offset).await?;
                 }
             }
+            () = sleep(FIRST_WORD_INTERVAL), if self.first_words > 0 && self.awaits_first_byte() => {
+                self.first_words -= 1;
+                let offset = self.acks.on_interval(sink.progress());
+                self.acknowledge(offset).await?;
+            }
             // The sink may have waited for this: it is shown again what it has not taken.
             () = moved.notified() => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// Between the snapshot and the first byte of the stream.
+    fn awaits_first_byte(&self) -> bool {
+        self.psync.accepts_acks() && !self.psync.is_streaming()
     }
 
     fn received(&mut self, bytes: usize) -> Result<(), Error> {
