@@ -58,14 +58,11 @@ pub enum Error {
 
 /// TLS to the database, as configured.
 pub(super) fn database_tls(settings: &Settings) -> Option<DbTls> {
-    match &settings.database.tls {
-        None => None,
-        Some(tls) => Some(DbTls {
-            ca_file: tls.ca_file.clone(),
-            client: tls.client.clone(),
-            server_name: tls.server_name.clone(),
-        }),
-    }
+    settings.database.tls.as_ref().map(|tls| DbTls {
+        ca_file: tls.ca_file.clone(),
+        client: tls.client.clone(),
+        server_name: tls.server_name.clone(),
+    })
 }
 
 /// A session with a peer whose certificate has been judged.

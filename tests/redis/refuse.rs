@@ -116,7 +116,7 @@ fn another_certificate_is_refused() {
 #[test]
 fn a_peer_under_another_name_is_refused() {
     Random::announced("another name");
-    let mut cluster = Cluster::build(3).prepare();
+    let cluster = Cluster::build(3).prepare();
     // At a, the certificates of b and c are exchanged: each of them then claims to be the other one.
     let mut peers = cluster.peers_of(0);
     let (b, c) = (peers[0].certificate.clone(), peers[1].certificate.clone());
