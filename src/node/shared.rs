@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub stream: Notify,
     /// There may be something to send to each site.
     pub links: Vec<Notify>,
+    /// The conflict log's measure.
+    pub conflicts: RefCell<super::conflicts::Written>,
     /// Something was observed that the others should hear of.
     pub moved: Notify,
 }

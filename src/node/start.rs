@@ -159,6 +159,7 @@ async fn build(
         stream: Notify::new(),
         links: roster.all().map(|_| Notify::new()).collect(),
         moved: Notify::new(),
+        conflicts: RefCell::default(),
         settings,
     });
     let sessions = RefCell::new(roster.all().map(|_| None).collect());
@@ -242,6 +243,8 @@ async fn acknowledge(shared: Rc<Shared>) {
         shared.moved.notified().await;
         tokio::time::sleep(ACK_PAUSE).await;
         shared.keep_position();
+        let losses = shared.node.borrow_mut().site.take_losses();
+        super::conflicts::write(&shared, losses);
         shared.node.borrow_mut().site.prune();
         shared.apply.notify_one();
         shared.wake_links();
