@@ -59,10 +59,7 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 /// Files over the limit, with the lines they have. The number may only fall; a file within the limit leaves
 /// the list.
-const FILES_OVER: &[(&str, usize)] = &[
-    ("src/converge/model_tests/world.rs", 693),
-    ("src/flow/outbound.rs", 678),
-];
+const FILES_OVER: &[(&str, usize)] = &[];
 /// Functions over the limit, with the lines they have, likewise.
 const FUNCTIONS_OVER: &[(&str, &str, usize)] = &[];
 
@@ -186,7 +183,7 @@ fn only_the_shore_touches_the_outside() {
     let mut faults = Vec::new();
     for source in sources()
         .iter()
-        .filter(|s| floor(s).is_some_and(|floor| floor < Floor::Dial))
+        .filter(|s| floor(s).is_some_and(|floor| floor < Floor::Dial) && !s.is_test())
     {
         for path in source.paths() {
             let text = path.parts.join("::");

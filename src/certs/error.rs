@@ -13,7 +13,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: FileFault,
+        fault: Box<FileFault>,
     },
     /// A peer's file is wrong.
     #[error("{path} (certificate of peer {site}): {fault}", path = path.display())]
@@ -23,7 +23,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: FileFault,
+        fault: Box<FileFault>,
     },
     /// A certificate could not be made.
     #[error("no certificate can be made: {0}; check the host names given for it")]

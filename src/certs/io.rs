@@ -130,7 +130,7 @@ pub fn link_tls(
         added.map_err(|fault| Error::Peer {
             site: *site,
             path: path.clone(),
-            fault,
+            fault: Box::new(fault),
         })?;
     }
     let soon = now().plus_days(NOTICE_DAYS);
@@ -144,7 +144,7 @@ pub fn link_tls(
 fn at(path: &Path, fault: FileFault) -> Error {
     Error::File {
         path: path.into(),
-        fault,
+        fault: Box::new(fault),
     }
 }
 

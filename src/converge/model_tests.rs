@@ -2,6 +2,7 @@
 //! Random histories of two to four sites with races between clients and the engine, on a small model of the
 //! database: afterwards every site holds the same and every key is settled.
 
+mod commands;
 mod database;
 mod world;
 

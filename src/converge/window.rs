@@ -107,7 +107,7 @@ impl Window {
         let newest = self.ring[(slot.newest - front) as usize];
         let saw_newest = past.includes(newest.dot());
         let saw_all = saw_newest && (slot.ordered || saw_chain(&self.ring, front, newest, past));
-        if !saw_all && !(slot.classes == bit && class.commutes(class)) {
+        if !(saw_all || slot.classes == bit && class.commutes(class)) {
             return Touch::Conflict;
         }
         let before = slot.newest + 1;

@@ -7,12 +7,14 @@
 //! Invariants: a password is shown by no `Debug`, `Display` or error; a refusal names what the operator can
 //! do about it.
 
+#[cfg(feature = "io")]
 mod greeting;
 #[cfg(feature = "io")]
 pub mod io;
 mod secret;
 mod url;
 
+#[cfg(feature = "io")]
 pub use greeting::{GreetingError, ServerInfo};
 pub use secret::Secret;
 pub use url::{Url, UrlError};

@@ -30,3 +30,6 @@ pub struct Counters {
     /// Batches received.
     pub batches_received: u64,
 }
+
+#[cfg(test)]
+mod tests;

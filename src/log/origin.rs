@@ -265,6 +265,7 @@ impl<D: Disk> OriginLog<D> {
     }
 
     /// Number of the segment that is written, if there is one.
+    #[cfg(feature = "io")]
     pub(super) fn newest_segment(&self) -> Option<u64> {
         self.segments.last().map(|segment| segment.number)
     }

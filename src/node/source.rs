@@ -51,6 +51,8 @@ struct StreamSink<'a> {
     resync: Option<Position>,
     db: u32,
     keys: u64,
+    /// The newest GETACK for which the position was kept.
+    getack: Option<u64>,
 }
 
 fn id_bytes(id: ReplId) -> [u8; ReplId::BYTES] {
@@ -143,7 +145,13 @@ impl Sink for StreamSink<'_> {
         node.site.read_stream(stream)?;
         node.site.deliver();
         let new = crate::flow::Journal::last(node.site.journal(), me) > before;
+        let getack = node.site.getack();
         drop(node);
+        if getack != self.getack {
+            // The database waits for our word and may end on it (WAIT, SHUTDOWN): what we say must be kept.
+            self.getack = getack;
+            self.shared.keep_position();
+        }
         self.shared.apply.notify_one();
         if new {
             self.shared.wake_links();
@@ -212,6 +220,7 @@ async fn once(shared: &Shared, attempt: &mut u32) -> (String, bool) {
         resync: None,
         db: 0,
         keys: 0,
+        getack: None,
     };
     let settings = crate::capture::Settings::default();
     let mut counters = crate::capture::Counters::default();

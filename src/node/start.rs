@@ -22,6 +22,11 @@ use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
 use crate::link::{Local, Session};
 
+/// How often the position is kept, if it moved.
+const POSITION_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+/// The logs are forced to disk, and trimmed, every so many times.
+const POSITIONS_PER_SYNC: u32 = 10;
+
 /// Why a syncer cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,14 +63,11 @@ pub enum Error {
 
 /// TLS to the database, as configured.
 pub(super) fn database_tls(settings: &Settings) -> Option<DbTls> {
-    match &settings.database.tls {
-        None => None,
-        Some(tls) => Some(DbTls {
-            ca_file: tls.ca_file.clone(),
-            client: tls.client.clone(),
-            server_name: tls.server_name.clone(),
-        }),
-    }
+    settings.database.tls.as_ref().map(|tls| DbTls {
+        ca_file: tls.ca_file.clone(),
+        client: tls.client.clone(),
+        server_name: tls.server_name.clone(),
+    })
 }
 
 /// A session with a peer whose certificate has been judged.
@@ -249,9 +251,11 @@ async fn acknowledge(shared: Rc<Shared>) {
     }
 }
 
-/// Once a second: keeps the position, forces the logs to disk, and removes what nobody needs any more.
+/// Keeps the position ten times a second, so that a restart reads little of the stream again; once a second
+/// forces the logs to disk and removes what nobody needs any more.
 async fn housekeeping(shared: Rc<Shared>) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut ticks = tokio::time::interval(POSITION_INTERVAL);
+    let mut count = 0_u32;
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut kept = None;
     loop {
@@ -263,6 +267,10 @@ async fn housekeeping(shared: Rc<Shared>) {
         if kept.as_ref() != Some(&now) {
             shared.keep_position();
             kept = Some(now);
+        }
+        count = (count + 1) % POSITIONS_PER_SYNC;
+        if count > 0 {
+            continue;
         }
         if shared.settings.log.sync != LogSync::Never {
             shared.node.borrow_mut().site.journal_mut().request_sync();

@@ -128,6 +128,14 @@ impl Source {
             .any(|part| part == "io.rs" || part == "io")
     }
 
+    /// Whether it is compiled for tests only; those may touch what they need.
+    pub fn is_test(&self) -> bool {
+        self.name
+            .split('/')
+            .skip(2)
+            .any(|part| matches!(part, "tests" | "tests.rs" | "model_tests" | "model_tests.rs"))
+    }
+
     /// Whether it belongs to the binary, which names the rooms `syncer::room`.
     pub fn in_binary(&self) -> bool {
         self.name == "src/main.rs" || self.room() == Some("cli")

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::commands::class_of;
 use super::database::{Command, Database, Value};
 use crate::causality::{Clock, Dot, SiteIx, Stability, Vector};
-use crate::command::EffectClass;
-use crate::command::effect::{Effect, SetExpiry};
+use crate::command::effect::Effect;
 use crate::converge::{
     Arrival, Converge, History, KeyOperation, KeyRepair, Operation, Settled, TxnId, Verdict,
 };
@@ -44,20 +44,23 @@ impl Default for Load {
 }
 
 /// xorshift64*, enough for a model.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
+
+/// An operation, and what its site had settled behind it.
+type Message = (Option<Dot>, Rc<Vector>);
 
 #[derive(Debug, Clone)]
 struct Step {
@@ -93,7 +96,7 @@ struct Site {
     settled: Settled,
     stability: Stability,
     clock: Clock,
-    inbox: Vec<VecDeque<(Option<Dot>, Rc<Vector>)>>,
+    inbox: Vec<VecDeque<Message>>,
     next_txn: TxnId,
     skew: u64,
     dirty: bool,
@@ -101,9 +104,9 @@ struct Site {
 
 /// Every operation ever written, and the commands behind raw bytes.
 #[derive(Default)]
-struct Book {
+pub(super) struct Book {
     operations: BTreeMap<Dot, (u64, Operation)>,
-    commands: BTreeMap<Bytes, Command>,
+    pub commands: BTreeMap<Bytes, Command>,
     values: Vec<Value>,
 }
 
@@ -139,13 +142,13 @@ fn name(fingerprint: u64) -> Bytes {
 }
 
 pub struct World {
-    random: Random,
-    load: Load,
+    pub(super) random: Random,
+    pub(super) load: Load,
     now: u64,
     written: usize,
-    value: u64,
+    pub(super) value: u64,
     sites: Vec<Site>,
-    links: Vec<Vec<VecDeque<(Option<Dot>, Rc<Vector>)>>>,
+    links: Vec<Vec<VecDeque<Message>>>,
     book: Book,
     /// What had been observed before the event that is being handled.
     before: Vector,
@@ -263,81 +266,6 @@ impl World {
             let raw = Bytes::from(format!("local {}", self.book.commands.len()));
             self.book.commands.insert(raw.clone(), command);
             self.sites[at].stream.push_back(Entry::Local(key, raw));
-        }
-    }
-
-    fn command(&mut self) -> Command {
-        self.value += 1;
-        let element = Bytes::from(["a", "b"][self.random.below(2) as usize]);
-        let text = match self.random.below(2) {
-            0 => Bytes::from(self.random.below(100).to_string()),
-            _ => Bytes::from(format!("v{}", self.value)),
-        };
-        let delta = [1, 2, -1, 10][self.random.below(4) as usize];
-        if self.random.chance(12) {
-            return Command::Effect(Effect::Del);
-        }
-        if self.load.expiry && self.random.chance(25) {
-            let at_unix_ms = self.random.chance(70).then(|| 1_000_000 + self.random.below(50));
-            return Command::Effect(Effect::Expire { at_unix_ms });
-        }
-        let load = self.load;
-        let kinds = [
-            (load.texts, 0),
-            (load.sets, 1),
-            (load.hashes, 2),
-            (load.lists, 3),
-            (load.sorted, 4),
-        ];
-        let kinds: Vec<u8> = kinds
-            .iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, kind)| *kind)
-            .collect();
-        let kind = kinds[self.random.below(kinds.len() as u64) as usize];
-        Command::Effect(match (kind, self.random.below(100)) {
-            (0, 0..45) => Effect::Set {
-                value: text,
-                expiry: self.set_expiry(),
-            },
-            (0, _) => Effect::Count { delta },
-            (1, 0..50) => Effect::SetAdd(vec![element]),
-            (1, _) => Effect::SetRemove(vec![element]),
-            (2, 0..35) => Effect::HashSet(vec![(element, text)]),
-            (2, 35..60) => Effect::HashRemove(vec![element]),
-            (2, _) => Effect::HashCount {
-                field: element,
-                delta,
-            },
-            (4, 0..45) => Effect::SortedAdd(vec![(self.value as f64, element)]),
-            (4, 45..70) => Effect::SortedRemove(vec![element]),
-            (4, _) => Effect::SortedCount {
-                member: element,
-                delta: delta as f64,
-            },
-            (_, 0..5) => Effect::Set {
-                value: text,
-                expiry: SetExpiry::Clear,
-            },
-            (_, 5..62) => {
-                return Command::Push {
-                    left: self.random.chance(50),
-                    value: text,
-                };
-            }
-            _ => {
-                return Command::Pop {
-                    left: self.random.chance(50),
-                };
-            }
-        })
-    }
-
-    fn set_expiry(&mut self) -> SetExpiry {
-        match self.random.below(4) {
-            0 if self.load.expiry => SetExpiry::At(1_000_000 + self.random.below(50)),
-            1 if self.load.expiry => SetExpiry::Keep,
-            _ => SetExpiry::Clear,
         }
     }
 
@@ -625,91 +553,6 @@ impl World {
             converge.settle(next)
         });
         self.submit(at, None, repairs);
-    }
-}
-
-fn class_of(effect: &Effect) -> EffectClass {
-    match effect {
-        Effect::Del => EffectClass::Delete,
-        Effect::Set { .. } => EffectClass::Set,
-        Effect::Count { .. } => EffectClass::Count,
-        Effect::SetAdd(_) => EffectClass::SetAdd,
-        Effect::SetRemove(_) => EffectClass::SetRemove,
-        Effect::HashSet(_) => EffectClass::HashSet,
-        Effect::HashRemove(_) => EffectClass::HashRemove,
-        Effect::HashCount { .. } => EffectClass::HashCount,
-        Effect::Expire { .. } => EffectClass::Expire,
-        Effect::SortedAdd(_) => EffectClass::SortedAdd,
-        Effect::SortedRemove(_) => EffectClass::SortedRemove,
-        Effect::SortedCount { .. } => EffectClass::SortedCount,
-        Effect::Restore { .. } => EffectClass::Restore,
-        _ => EffectClass::Opaque,
-    }
-}
-
-fn score(text: &[u8]) -> f64 {
-    std::str::from_utf8(text).unwrap().parse().unwrap()
-}
-
-impl Book {
-    /// What a raw command means: what a client wrote, or what the engine rendered.
-    fn command(&self, raw: &Bytes) -> Command {
-        if let Some(command) = self.commands.get(raw) {
-            return command.clone();
-        }
-        let text = String::from_utf8(raw.to_vec()).unwrap();
-        let words: Vec<Bytes> = text
-            .split("\r\n")
-            .skip(2)
-            .step_by(2)
-            .map(|word| Bytes::from(word.to_owned()))
-            .collect();
-        let number = |at: usize| std::str::from_utf8(&words[at]).unwrap().parse::<i64>().unwrap();
-        let rest = || words[2..].to_vec();
-        Command::Effect(match &words[0][..] {
-            b"DEL" => Effect::Del,
-            b"SET" => {
-                let expiry = match words.get(3).map(|word| &word[..]) {
-                    Some(b"KEEPTTL") => SetExpiry::Keep,
-                    Some(_) => SetExpiry::At(number(4) as u64),
-                    None => SetExpiry::Clear,
-                };
-                Effect::Set {
-                    value: words[2].clone(),
-                    expiry,
-                }
-            }
-            b"INCRBY" => Effect::Count { delta: number(2) },
-            b"SADD" => Effect::SetAdd(rest()),
-            b"SREM" => Effect::SetRemove(rest()),
-            b"HDEL" => Effect::HashRemove(rest()),
-            b"HSET" => Effect::HashSet(
-                words[2..]
-                    .chunks(2)
-                    .map(|pair| (pair[0].clone(), pair[1].clone()))
-                    .collect(),
-            ),
-            b"HINCRBY" => Effect::HashCount {
-                field: words[2].clone(),
-                delta: number(3),
-            },
-            b"ZADD" => Effect::SortedAdd(
-                words[2..]
-                    .chunks(2)
-                    .map(|pair| (score(&pair[0]), pair[1].clone()))
-                    .collect(),
-            ),
-            b"ZREM" => Effect::SortedRemove(rest()),
-            b"ZINCRBY" => Effect::SortedCount {
-                member: words[3].clone(),
-                delta: score(&words[2]),
-            },
-            b"PERSIST" => Effect::Expire { at_unix_ms: None },
-            b"PEXPIREAT" => Effect::Expire {
-                at_unix_ms: Some(number(2) as u64),
-            },
-            other => unreachable!("{other:?}"),
-        })
     }
 }
 
