@@ -190,7 +190,7 @@ fn links_tls(settings: &Settings, trusted: &[(SiteId, PathBuf)]) -> Result<(Link
     Ok((tls, own.own.fingerprint()))
 }
 
-fn millis(time: std::time::Duration) -> u64 {
+pub(super) fn millis(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -212,6 +212,7 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         &settings.database_id,
         roster,
         &log,
+        settings.log.sync == LogSync::Always,
     )?;
     let flow = crate::flow::Settings {
         transaction_commands_max: usize::try_from(settings.apply.transaction_commands_max)

@@ -117,7 +117,7 @@ fn peers(shared: &Shared, node: &mut Node) -> Vec<PeerView> {
                 lag_operations: lag,
                 lag_bytes: oldest.map_or(0, |batch| batch.payload_len() as u64),
                 lag_ms,
-                clock_ahead_ms: 0,
+                clock_ahead_ms: i64::try_from(link.clock_ahead_ms).unwrap_or(i64::MAX),
                 sent: TrafficView {
                     operations: link.sent.0,
                     bytes: link.sent.1,
