@@ -1,6 +1,6 @@
 //! What the tasks share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
@@ -44,7 +44,8 @@ pub(super) struct Node {
 pub(super) struct Shared {
     pub settings: Settings,
     pub url: Url,
-    pub agreed: bool,
+    /// The operator's word that all databases hold the same data: it counts for one snapshot.
+    pub agreed: Cell<bool>,
     pub started: Instant,
     pub node: RefCell<Node>,
     /// There may be something to send to the database.

@@ -93,7 +93,7 @@ impl Sink for StreamSink<'_> {
     }
 
     fn on_full_resync(&mut self, position: Position) -> Result<(), Refusal> {
-        if !self.is_new_site() && !self.shared.agreed {
+        if !self.is_new_site() && !self.shared.agreed.get() {
             return Err(Refusal::Gap);
         }
         self.resync = Some(position);
@@ -114,7 +114,7 @@ impl Sink for StreamSink<'_> {
             }
             Item::Key { key, .. } if !is_ours(key) => {
                 self.keys += 1;
-                if !self.shared.agreed {
+                if !self.shared.agreed.get() {
                     return Err(Refusal::Data { keys: self.keys });
                 }
             }
@@ -132,6 +132,7 @@ impl Sink for StreamSink<'_> {
             .stream_begins(id_bytes(position.replid), position.offset, self.db);
         drop(node);
         self.streaming();
+        self.shared.agreed.set(false);
         self.shared.apply.notify_one();
         tracing::info!(replication_id = %position.replid, offset = position.offset, keys = self.keys, "the stream begins");
         Ok(())

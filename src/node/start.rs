@@ -1,6 +1,6 @@
 //! Putting a syncer together, and taking it down.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -152,7 +152,7 @@ async fn build(
     };
     let shared = Rc::new(Shared {
         url,
-        agreed,
+        agreed: Cell::new(agreed),
         started: Instant::now(),
         node: RefCell::new(node),
         apply: Notify::new(),
