@@ -380,7 +380,7 @@ pub static ROWS: &[Row] = &[
             d.conflicts.log = value::choice(t, CONFLICT_LOG)?;
             Ok(())
         }),
-        "Which conflicts, resolved against somebody, are written to the log target `conflicts`. They are \
+        "Which conflicts, resolved against somebody, are written to the log target `syncer::conflict`. They are \
          always counted.",
     ),
     row(

@@ -66,7 +66,7 @@ fn every_mistake_at_once_with_its_line() {
     let text = "site = \"A\"\ndatabase_id = 7\ndatabse = \"redis://h\"\n[link]\nlistne = \"x\"\n\
                 heartbeat = \"5\"\n[lgo]\nsync = 1\n[[peer]]\nsite = \"b\"\nadress = \"h:1\"\n";
     let expected = [
-        "line 1: site: a site name holds only a-z, 0-9 and '-', this one holds 'A'",
+        "line 1: site: \"A\": a site name holds only a-z, 0-9 and '-', this one holds 'A'",
         "line 2: database_id: a text in quotes is expected",
         "line 3: databse: unknown key; did you mean `database`?",
         "line 5: link.listne: unknown key; did you mean `listen`?",

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::key::{KeyState, Repair, TxnId};
+use super::losses::{Loss, Rule};
 use super::operation::Operation;
 use super::window::{Touch, Window};
 use crate::causality::{Dot, SiteIx, Vector};
 use crate::command::EffectClass;
+
+/// Losses kept for whoever writes them down.
+const LOSSES_MAX: usize = 1024;
 
 /// One key's share of an operation, as it is found in the history.
 #[derive(Debug, Clone)]
@@ -76,6 +80,8 @@ pub struct Counters {
     pub repairs: u64,
     /// Values shipped for others.
     pub states: u64,
+    /// Conflicts resolved against somebody, by [`Rule::at`].
+    pub losses: [u64; Rule::ALL.len()],
 }
 
 /// The window and the keys in conflict.
@@ -88,6 +94,8 @@ pub struct Converge {
     contested: Vec<Dot>,
     /// Keys to be compared by the next [`Converge::settle`].
     dirty: Vec<(u64, u32, Bytes)>,
+    /// Told to nobody yet; the newest are left out when nobody asks.
+    losses: Vec<Loss>,
 }
 
 impl Converge {
@@ -100,6 +108,7 @@ impl Converge {
             counters: Counters::default(),
             contested: Vec::new(),
             dirty: Vec::new(),
+            losses: Vec::new(),
         }
     }
 
@@ -401,6 +410,8 @@ impl Converge {
                 continue;
             };
             let repair = state.reconcile(me, txn);
+            let losses = state.take_losses();
+            self.note(losses);
             if repair.is_empty() {
                 continue;
             }
@@ -414,6 +425,20 @@ impl Converge {
             });
         }
         repairs
+    }
+
+    fn note(&mut self, losses: Vec<Loss>) {
+        for loss in losses {
+            self.counters.losses[loss.rule.at()] += 1;
+            if self.losses.len() < LOSSES_MAX {
+                self.losses.push(loss);
+            }
+        }
+    }
+
+    /// Conflicts that were resolved against somebody since this was last asked, as far as they were kept.
+    pub fn take_losses(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.losses)
     }
 
     /// Forgets what the database holds under the keys in conflict; all are compared anew.

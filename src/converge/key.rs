@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::content::Content;
+use super::content::{Content, kind_of};
 use super::difference::{OutOfReach, difference};
 use super::evaluate::evaluate;
+use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::render::render;
 use super::replay::{Root, any_concurrent, arbiter, canonical};
@@ -32,6 +33,7 @@ pub struct KeyState {
     snapshot: bool,
     waiting: bool,
     dirty: bool,
+    losses: Vec<Loss>,
 }
 
 /// What the database holds at the stream position read so far.
@@ -90,6 +92,7 @@ impl KeyState {
             snapshot: false,
             waiting: false,
             dirty: false,
+            losses: Vec::new(),
         }
     }
 
@@ -116,6 +119,11 @@ impl KeyState {
     /// Whether something happened to it since it was compared.
     pub fn is_dirty(&self) -> bool {
         self.dirty
+    }
+
+    /// What was resolved against somebody since this was last asked.
+    pub fn take_losses(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.losses)
     }
 
     /// Something happened to it.
@@ -177,6 +185,18 @@ impl KeyState {
     }
 
     fn add(&mut self, op: Operation) {
+        for older in &self.operations {
+            if let Some((rule, winner, loser)) = judge(&op, older) {
+                self.losses.push(Loss {
+                    rule,
+                    db: self.db,
+                    key: self.key.clone(),
+                    kind: kind_of(&winner.effect),
+                    winner: winner.dot.site,
+                    loser: loser.dot.site,
+                });
+            }
+        }
         self.operations.retain(|older| !op.supersedes(older));
         self.operations.push(op);
     }

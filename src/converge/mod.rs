@@ -13,6 +13,7 @@ pub mod difference;
 mod engine;
 pub mod evaluate;
 mod key;
+mod losses;
 mod operation;
 pub mod render;
 pub mod replay;
@@ -21,6 +22,7 @@ mod window;
 
 pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, Verdict};
 pub use key::{KeyState, Repair, TxnId};
+pub use losses::{Loss, Rule};
 pub use operation::Operation;
 pub use settled::Settled;
 pub use window::{Touch, Window};

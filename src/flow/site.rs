@@ -203,6 +203,11 @@ impl<J: Journal> Site<J> {
         &self.converge
     }
 
+    /// Conflicts that were resolved against somebody since this was last asked.
+    pub fn take_losses(&mut self) -> Vec<crate::converge::Loss> {
+        self.converge.take_losses()
+    }
+
     /// The highest timestamp given out or absorbed.
     pub fn time(&self) -> Hlc {
         self.clock.last()

@@ -24,7 +24,6 @@ const HELLO: u8 = 1;
 const RESUME: u8 = 2;
 const BATCH: u8 = 3;
 const ACK: u8 = 4;
-const PULL: u8 = 5;
 const PING: u8 = 6;
 const PONG: u8 = 7;
 const CLOSE: u8 = 9;
@@ -79,13 +78,6 @@ pub enum Frame {
     Batch(BatchFrame),
     /// How far we are.
     Ack(Positions),
-    /// Asks for operations of an origin from one on.
-    Pull {
-        /// Whose.
-        origin: SiteId,
-        /// From which on.
-        from_seq: Seq,
-    },
     /// Are you there?
     Ping {
         /// Comes back.
@@ -193,7 +185,7 @@ impl Decoder {
         let kind = input[4];
         let max = match kind {
             BATCH => self.batch_bytes_max,
-            HELLO | RESUME | ACK | PULL | PING | PONG | CLOSE => CONTROL_BYTES_MAX,
+            HELLO | RESUME | ACK | PING | PONG | CLOSE => CONTROL_BYTES_MAX,
             _ => return Err(FrameError::UnknownType(kind)),
         };
         if len > max {
@@ -224,7 +216,6 @@ fn body(kind: u8, mut body: Bytes) -> Result<Frame, FrameError> {
             .map(Frame::Ack)
             .ok_or(FrameError::Malformed("ack")),
         BATCH => batch(body).ok_or(FrameError::Malformed("batch")),
-        PULL => pull(body).ok_or(FrameError::Malformed("pull")),
         PING | PONG => match (body.try_get_u64_le(), body.is_empty()) {
             (Ok(nonce), true) if kind == PING => Ok(Frame::Ping { nonce }),
             (Ok(nonce), true) => Ok(Frame::Pong { nonce }),
@@ -294,12 +285,6 @@ fn batch(mut body: Bytes) -> Option<Frame> {
     }))
 }
 
-fn pull(mut body: Bytes) -> Option<Frame> {
-    let origin = name(&mut body)?;
-    let from_seq = body.try_get_u64_le().ok()?;
-    body.is_empty().then_some(Frame::Pull { origin, from_seq })
-}
-
 fn put_name(out: &mut BytesMut, site: SiteId) {
     let name = site.as_str().as_bytes();
     out.put_u8(name.len() as u8);
@@ -343,11 +328,6 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
             put_batch_head(out, batch.origin, batch.first_seq, batch.last_seq);
             out.put_slice(&batch.body);
             BATCH
-        }
-        Frame::Pull { origin, from_seq } => {
-            put_name(out, *origin);
-            out.put_u64_le(*from_seq);
-            PULL
         }
         Frame::Ping { nonce } => {
             out.put_u64_le(*nonce);

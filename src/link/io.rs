@@ -62,8 +62,6 @@ pub trait Flow {
     fn on_batch(&mut self, origin: SiteId, first_seq: Seq, last_seq: Seq, body: Bytes) -> Result<(), String>;
     /// The peer is so far.
     fn on_ack(&mut self, peer: Positions);
-    /// The peer wants operations.
-    fn on_pull(&mut self, origin: SiteId, from_seq: Seq);
     /// What to send next, if anything.
     fn poll_send(&mut self) -> Option<Outgoing>;
 }
@@ -281,7 +279,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
                 done.map_err(Closed::Engine)?;
             }
             Event::Ack(peer) => self.flow.borrow_mut().on_ack(peer),
-            Event::Pull { origin, from_seq } => self.flow.borrow_mut().on_pull(origin, from_seq),
             Event::Reply(frame) => self.push(&frame),
             Event::Closed(text) => return Err(Closed::ByPeer(text)),
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!  both send Hello          both send Resume
 //!  Hello ──────────────────▶ Resume ──────────────────▶ Streaming ──Close──▶ over
-//!    │ wrong version, site,     │                         batches, acks, pulls, pings, both ways
+//!    │ wrong version, site,     │                         batches, acks, pings, both ways
 //!    ▼ database: Close          ▼
 //! ```
 
@@ -99,13 +99,6 @@ pub enum Event {
     Batch(BatchFrame),
     /// How far the peer is.
     Ack(Positions),
-    /// The peer wants operations.
-    Pull {
-        /// Whose.
-        origin: SiteId,
-        /// From which on.
-        from_seq: Seq,
-    },
     /// Send this back.
     Reply(Frame),
     /// Nothing to do.
@@ -208,7 +201,6 @@ impl Session {
             }
             (State::Streaming, Frame::Batch(batch)) => self.batch(batch),
             (State::Streaming, Frame::Ack(positions)) => Ok(Event::Ack(positions)),
-            (State::Streaming, Frame::Pull { origin, from_seq }) => Ok(Event::Pull { origin, from_seq }),
             (_, Frame::Ping { nonce }) => Ok(Event::Reply(Frame::Pong { nonce })),
             (_, Frame::Pong { .. }) => Ok(Event::Nothing),
             (_, frame) => Err(Refused::Order(label(&frame))),
@@ -285,7 +277,6 @@ fn label(frame: &Frame) -> &'static str {
         Frame::Resume(_) => "resume",
         Frame::Batch(_) => "batch",
         Frame::Ack(_) => "ack",
-        Frame::Pull { .. } => "pull",
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Close { .. } => "close",

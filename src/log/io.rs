@@ -143,6 +143,18 @@ static SYNCER: LazyLock<Option<Sender<File>>> = LazyLock::new(|| {
 });
 
 impl OriginLog<FileDisk> {
+    /// Forces what was appended to disk and waits for it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn sync_now(&mut self) -> Result<(), LogError> {
+        let Some(newest) = self.newest_segment() else {
+            return Ok(());
+        };
+        let synced = self.disk.file(newest).and_then(|file| file.sync_data());
+        synced.map_err(|error| self.refused("force to disk", error))
+    }
+
     /// Begins to force what was appended to disk, without waiting for it.
     pub fn request_sync(&mut self) {
         let Some(newest) = self.newest_segment() else {

@@ -111,7 +111,7 @@ impl<D: Disk> OriginLog<D> {
         Ok((log, recovery))
     }
 
-    fn refused(&self, what: &'static str, error: std::io::Error) -> LogError {
+    pub(super) fn refused(&self, what: &'static str, error: std::io::Error) -> LogError {
         LogError::Disk {
             origin: self.origin.to_string(),
             what,

@@ -103,9 +103,19 @@ impl Flow for PeerFlow {
         let batch = Batch::decode(vec![body], node.site.roster()).map_err(|error| error.to_string())?;
         let batch = Rc::new(batch);
         node.site.received(&batch).map_err(|error| error.to_string())?;
-        let received = &mut node.peers[self.peer.at()].received;
-        received.0 += batch.count() as u64;
-        received.1 += bytes;
+        let ahead = batch
+            .time_of(batch.count() - 1)
+            .unix_ms()
+            .saturating_sub(now_unix_ms());
+        let link = &mut node.peers[self.peer.at()];
+        link.received.0 += batch.count() as u64;
+        link.received.1 += bytes;
+        let before = std::mem::replace(&mut link.clock_ahead_ms, ahead);
+        let max = super::start::millis(self.shared.settings.link.clock_drift_max);
+        if ahead > max && before <= max {
+            tracing::warn!(peer = %node.site.roster().name(self.peer), ahead_ms = ahead,
+                "the peer's clock is ahead of ours: its writes win where ours are later; check NTP at both");
+        }
         drop(node);
         self.shared.advance();
         Ok(())
@@ -115,10 +125,6 @@ impl Flow for PeerFlow {
         let ack = self.ack(&positions);
         self.shared.node.borrow_mut().site.acknowledged(self.peer, &ack);
         self.shared.apply.notify_one();
-    }
-
-    fn on_pull(&mut self, origin: SiteId, from_seq: u64) {
-        tracing::debug!(%origin, from_seq, "a peer asks for another site's operations");
     }
 
     fn poll_send(&mut self) -> Option<Outgoing> {

@@ -24,6 +24,8 @@ struct Origin {
 pub(super) struct Logs {
     roster: Roster,
     origins: Vec<Origin>,
+    /// Whether every batch is forced to disk before anybody else can see it.
+    sync_each: bool,
 }
 
 impl Logs {
@@ -33,6 +35,7 @@ impl Logs {
         database_id: &str,
         roster: &Roster,
         settings: &crate::log::Settings,
+        sync_each: bool,
     ) -> Result<(Logs, Option<Position>), LogError> {
         let mut origins = Vec::new();
         let mut position = None;
@@ -55,6 +58,7 @@ impl Logs {
         let mut logs = Logs {
             roster: roster.clone(),
             origins,
+            sync_each,
         };
         let position = logs.newer_of(position);
         Ok((logs, position))
@@ -144,11 +148,13 @@ impl Origin {
 
 impl Journal for Logs {
     fn append(&mut self, batch: &Rc<Batch>) -> Result<(), JournalError> {
+        let sync_each = self.sync_each;
         let origin = &mut self.origins[batch.origin.at()];
         let parts = batch.encode(&self.roster);
         origin
             .log
             .append_batch(batch.first_seq, batch.last_seq(), parts)
+            .and_then(|_| if sync_each { origin.log.sync_now() } else { Ok(()) })
             .map_err(|error| JournalError(error.to_string()))?;
         origin.keep(batch);
         Ok(())

@@ -19,6 +19,8 @@ pub(super) struct PeerLink {
     pub last_error: Option<String>,
     pub sent: (u64, u64),
     pub received: (u64, u64),
+    /// How far the peer's clock was ahead of ours at the last batch, milliseconds.
+    pub clock_ahead_ms: u64,
 }
 
 /// How the link to the database stands, for the status.
@@ -51,6 +53,8 @@ pub(super) struct Shared {
     pub stream: Notify,
     /// There may be something to send to each site.
     pub links: Vec<Notify>,
+    /// The conflict log's measure.
+    pub conflicts: RefCell<super::conflicts::Written>,
     /// Something was observed that the others should hear of.
     pub moved: Notify,
 }

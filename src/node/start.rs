@@ -22,11 +22,6 @@ use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
 use crate::link::{Local, Session};
 
-/// How often the position is kept, if it moved.
-const POSITION_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
-/// The logs are forced to disk, and trimmed, every so many times.
-const POSITIONS_PER_SYNC: u32 = 10;
-
 /// Why a syncer cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -164,6 +159,7 @@ async fn build(
         stream: Notify::new(),
         links: roster.all().map(|_| Notify::new()).collect(),
         moved: Notify::new(),
+        conflicts: RefCell::default(),
         settings,
     });
     let sessions = RefCell::new(roster.all().map(|_| None).collect());
@@ -194,7 +190,7 @@ fn links_tls(settings: &Settings, trusted: &[(SiteId, PathBuf)]) -> Result<(Link
     Ok((tls, own.own.fingerprint()))
 }
 
-fn millis(time: std::time::Duration) -> u64 {
+pub(super) fn millis(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -216,6 +212,7 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         &settings.database_id,
         roster,
         &log,
+        settings.log.sync == LogSync::Always,
     )?;
     let flow = crate::flow::Settings {
         transaction_commands_max: usize::try_from(settings.apply.transaction_commands_max)
@@ -240,22 +237,24 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
     Ok(site)
 }
 
-/// Tells the others what was observed, many observations at a time.
+/// Keeps what was observed and tells the others, many observations at a time. A database that ends has no stream
+/// from before its start: what it has been told must be there to go on from.
 async fn acknowledge(shared: Rc<Shared>) {
     loop {
         shared.moved.notified().await;
         tokio::time::sleep(ACK_PAUSE).await;
+        shared.keep_position();
+        let losses = shared.node.borrow_mut().site.take_losses();
+        super::conflicts::write(&shared, losses);
         shared.node.borrow_mut().site.prune();
         shared.apply.notify_one();
         shared.wake_links();
     }
 }
 
-/// Keeps the position ten times a second, so that a restart reads little of the stream again; once a second
-/// forces the logs to disk and removes what nobody needs any more.
+/// Once a second: keeps the position, forces the logs to disk, and removes what nobody needs any more.
 async fn housekeeping(shared: Rc<Shared>) {
-    let mut ticks = tokio::time::interval(POSITION_INTERVAL);
-    let mut count = 0_u32;
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut kept = None;
     loop {
@@ -267,10 +266,6 @@ async fn housekeeping(shared: Rc<Shared>) {
         if kept.as_ref() != Some(&now) {
             shared.keep_position();
             kept = Some(now);
-        }
-        count = (count + 1) % POSITIONS_PER_SYNC;
-        if count > 0 {
-            continue;
         }
         if shared.settings.log.sync != LogSync::Never {
             shared.node.borrow_mut().site.journal_mut().request_sync();
@@ -295,7 +290,7 @@ fn trim(shared: &Shared) {
             let first = site.journal().first(origin);
             first + (site.journal().last(origin).saturating_sub(first)) / 4
         } else {
-            stable.min(site.held_by_all(origin))
+            stable.min(site.held_by_all(origin)) + 1
         };
         if over {
             tracing::warn!(origin = %site.roster().name(origin), "the log is over its maximum and is cut");

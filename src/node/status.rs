@@ -7,6 +7,7 @@ use crate::causality::{SiteIx, Vector};
 use crate::control::{
     DatabaseView, LogView, OriginView, PeerView, StatusView, TotalsView, TrafficView, WindowView,
 };
+use crate::converge::Rule;
 use crate::flow::Journal;
 
 /// The view for `syncer status`.
@@ -48,10 +49,7 @@ pub(super) fn view(shared: &Shared) -> StatusView {
             waiting_ms_max: 0,
         },
         log: logs(shared, node),
-        conflicts: BTreeMap::from([
-            ("keys".to_owned(), conflicts.conflicts),
-            ("states".to_owned(), conflicts.states),
-        ]),
+        conflicts: by_rule(&conflicts),
         totals: TotalsView {
             local_operations_captured: counters.captured,
             remote_operations_applied: counters.applied,
@@ -63,6 +61,17 @@ pub(super) fn view(shared: &Shared) -> StatusView {
             full_resyncs: node.captured.full_resyncs,
         },
     }
+}
+
+/// Rules that decided something, with how often; keys that came into conflict and values shipped for others.
+fn by_rule(counters: &crate::converge::Counters) -> BTreeMap<String, u64> {
+    let rules = Rule::ALL.map(|rule| (rule.label(), counters.losses[rule.at()]));
+    let all = rules
+        .into_iter()
+        .chain([("keys", counters.conflicts), ("states_shipped", counters.states)]);
+    all.filter(|(name, count)| *count > 0 || *name == "keys")
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
 }
 
 fn logs(shared: &Shared, node: &Node) -> LogView {
@@ -108,7 +117,7 @@ fn peers(shared: &Shared, node: &mut Node) -> Vec<PeerView> {
                 lag_operations: lag,
                 lag_bytes: oldest.map_or(0, |batch| batch.payload_len() as u64),
                 lag_ms,
-                clock_ahead_ms: 0,
+                clock_ahead_ms: i64::try_from(link.clock_ahead_ms).unwrap_or(i64::MAX),
                 sent: TrafficView {
                     operations: link.sent.0,
                     bytes: link.sent.1,

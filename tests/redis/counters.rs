@@ -192,6 +192,10 @@ fn progress(cluster: &Cluster, writers: &[Writer], pipelines: u64) {
 }
 
 fn begin(cluster: &mut Cluster, fault: Fault) {
+    if matches!(fault, Fault::EndDatabase(_) | Fault::EndDatabaseKillSyncer(_)) {
+        // A database that ends waits for the replicas it has; what it wrote while it had none is in no stream.
+        cluster.wait_connected();
+    }
     match fault {
         Fault::KillSyncer(n) => cluster.sites[n].kill(),
         Fault::KillBothSyncers => cluster.sites.iter_mut().for_each(crate::support::Site::kill),

@@ -163,11 +163,9 @@ async fn tls_1_2_where_it_is_allowed() {
     // Both offer 1.3, so that is what they speak.
     agree(&of_a, &of_b).await;
 
-    let mut client = rustls::ClientConfig::clone(of_b.client(site("a")).unwrap());
-    client.alpn_protocols = vec![ALPN.to_vec()];
     let own_a = loaded(&a);
     let accepting = LinkTls::new(&own_a, trust("a", &own_a, &[("b", &b)]).unwrap(), old).unwrap();
-    let met = refusals::with_openssl(&accepting, &b, "-tls1_2 -alpn syncer/1").await;
+    let met = refusals::with_openssl(&accepting, &b, "-cert c -key k -tls1_2 -alpn syncer/1").await;
     assert_eq!(met, Ok(site("b")));
 }
 

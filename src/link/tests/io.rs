@@ -51,7 +51,6 @@ impl Flow for Side {
         Ok(())
     }
     fn on_ack(&mut self, _: Positions) {}
-    fn on_pull(&mut self, _: SiteId, _: Seq) {}
     fn poll_send(&mut self) -> Option<Outgoing> {
         self.left = self.left.checked_sub(1)?;
         self.sent += 1;

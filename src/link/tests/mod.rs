@@ -46,10 +46,6 @@ fn samples() -> Vec<Frame> {
         Frame::Resume(positions()),
         Frame::Batch(batch(1, 3)),
         Frame::Ack(positions()),
-        Frame::Pull {
-            origin: site("c"),
-            from_seq: 9,
-        },
         Frame::Ping { nonce: 5 },
         Frame::Pong { nonce: 5 },
         Frame::Close {
