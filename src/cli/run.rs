@@ -23,7 +23,7 @@ pub struct RunArgs {
     ///
     /// A new site's database must be empty. Give this once, at the first start of every site, if instead the
     /// databases were filled with the same data (from one backup, say) and nobody writes to them until all
-    /// sites run. What differs then is not found and stays different. A site that has run before ignores it.
+    /// sites run. What differs then is not found and stays different. It counts for one snapshot.
     #[arg(long, verbatim_doc_comment)]
     agreed: bool,
 }

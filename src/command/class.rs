@@ -104,6 +104,12 @@ impl EffectClass {
         EffectClass::ALL.get(usize::from(code)).copied()
     }
 
+    /// Whether it concerns whole databases and names no key.
+    #[inline]
+    pub fn is_of_databases(self) -> bool {
+        matches!(self, EffectClass::Flush | EffectClass::SwapDb)
+    }
+
     /// The class as one bit of a set of classes.
     pub fn bit(self) -> u32 {
         1 << (self as u32)

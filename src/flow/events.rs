@@ -99,7 +99,7 @@ impl<J: Journal> Site<J> {
                 site: self.me,
                 seq: batch.first_seq + at as Seq,
             };
-            if row.keys_inside() || row.class as u8 >= EffectClass::Flush as u8 {
+            if row.keys_inside() || row.class.is_of_databases() {
                 self.local_of_many_keys(dot, row);
             } else {
                 self.local_of_one_key(dot, row);

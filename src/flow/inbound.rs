@@ -216,7 +216,7 @@ impl<J: Journal> Site<J> {
     #[inline]
     fn deliver_row(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector, bytes: usize) {
         self.extend_building(dot);
-        if row.keys_inside() || row.class as u8 >= EffectClass::Flush as u8 {
+        if row.keys_inside() || row.class.is_of_databases() {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
         }
         let arrival = Arrival {

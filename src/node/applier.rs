@@ -258,12 +258,15 @@ impl<'a> Applier<'a> {
     }
 
     fn executed(&mut self, sent: &Sent, errors: &[CommandError], values: &[Value]) {
-        self.refusals = 0;
         let mut node = self.shared.node.borrow_mut();
-        node.database.apply_error = None;
         let Some(txn) = node.site.txn(sent.txn) else {
             return;
         };
+        // A barrier carries nothing: that it was executed says nothing of what is refused.
+        let carries = !txn.pieces.is_empty();
+        if carries {
+            self.refusals = 0;
+        }
         let places = txn.reads_queued_at(sent.selected);
         let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
         let mut refused = 0;
@@ -278,6 +281,9 @@ impl<'a> Applier<'a> {
             }
         }
         (0..refused).for_each(|_| node.site.count_refused());
+        if carries || self.refusals == 0 {
+            node.database.apply_error = None;
+        }
         node.site.replied(sent.txn, Outcome::Executed(dumps));
         drop(node);
         if !places.is_empty() {

@@ -64,12 +64,16 @@ impl PeerFlow {
     }
 }
 
+/// A peer was away until what it lacks was cut from our log.
+const CUT: &str = "our log does not reach back to what the peer has, so nothing more can be sent to it: the sites drift \
+                   apart. Start the set anew (docs/runbook.md), and raise log.bytes_max";
+
 /// Our log ends before what a peer has of it: operations would be numbered twice.
 fn lost_tail(me: SiteId, own: Seq, told: Seq) -> String {
     format!(
         "the peer holds {told} operations of site {me}, our own log ends at {own}: its end was lost (a crash of the \
-         machine, or an older copy of the data directory was put back). Nothing is exchanged, so that no operation \
-         is numbered twice; put the data directory's newest copy back, or join anew with an empty one"
+         machine, or an older copy of the data directory was put back). This syncer ends, so that no operation is \
+         numbered twice; put the newest copy of the data directory back, or start the set anew (docs/runbook.md)"
     )
 }
 
@@ -85,7 +89,10 @@ impl Flow for PeerFlow {
         let me = node.site.roster().me();
         let (told, own) = (ack.held.get(me), node.site.journal().last(me));
         if told > own {
-            return Err(lost_tail(node.site.roster().name(me), own, told));
+            let why = lost_tail(node.site.roster().name(me), own, told);
+            drop(node);
+            self.shared.end(&why);
+            return Err(why);
         }
         node.site.peer_connected(self.peer, &ack);
         let link = &mut node.peers[self.peer.at()];
@@ -145,6 +152,13 @@ impl Flow for PeerFlow {
         }
         if node.site.peer(self.peer).needs_snapshot {
             // An acknowledgement promises that everything before it has been sent.
+            let name = node.site.roster().name(self.peer);
+            let link = &mut node.peers[self.peer.at()];
+            if link.state != PeerState::NeedsSnapshot {
+                tracing::error!(peer = %name, "{CUT}");
+                link.state = PeerState::NeedsSnapshot;
+                link.last_error = Some(CUT.to_owned());
+            }
             return None;
         }
         let ack = node.site.ack();

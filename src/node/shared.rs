@@ -56,6 +56,10 @@ pub(super) struct Shared {
     pub links: Vec<Notify>,
     /// The conflict log's measure.
     pub conflicts: RefCell<super::conflicts::Written>,
+    /// Why the syncer must end, if it must.
+    pub fatal: RefCell<Option<String>>,
+    /// Tells that it must.
+    pub ending: Notify,
     /// Something was observed that the others should hear of.
     pub moved: Notify,
 }
@@ -77,6 +81,12 @@ impl Shared {
         drop(node);
         self.apply.notify_one();
         self.moved.notify_one();
+    }
+
+    /// Ends the syncer: going on would do harm.
+    pub fn end(&self, why: &str) {
+        self.fatal.borrow_mut().get_or_insert_with(|| why.to_owned());
+        self.ending.notify_one();
     }
 
     /// Wakes every link.

@@ -48,6 +48,9 @@ pub enum Error {
         /// What the system said.
         error: std::io::Error,
     },
+    /// Going on would do harm.
+    #[error("{0}")]
+    Fatal(String),
     /// The control socket.
     #[error(transparent)]
     Control(#[from] control::io::Error),
@@ -112,6 +115,9 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     tokio::select! {
         _ = terminate.recv() => {}
         interrupt = tokio::signal::ctrl_c() => interrupt?,
+        () = shared.ending.notified() => {
+            return Err(Error::Fatal(shared.fatal.borrow_mut().take().unwrap_or_default()));
+        }
     }
     tracing::info!("stopping");
     shared.keep_position();
@@ -159,6 +165,8 @@ async fn build(
         stream: Notify::new(),
         links: roster.all().map(|_| Notify::new()).collect(),
         moved: Notify::new(),
+        fatal: RefCell::default(),
+        ending: Notify::new(),
         conflicts: RefCell::default(),
         settings,
     });

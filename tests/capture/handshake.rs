@@ -4,7 +4,8 @@ use syncer::capture::io::Lost;
 use syncer::capture::{Busy, Error};
 
 use super::link::{Begin, Link};
-use super::server::{Server, free_port};
+use super::ports::free_port;
+use super::server::Server;
 
 #[test]
 fn a_replica_without_master_is_asked_again() {

@@ -5,6 +5,8 @@
 mod acks;
 mod handshake;
 mod link;
+#[path = "../support/ports.rs"]
+mod ports;
 mod resync;
 mod server;
 mod snapshot;

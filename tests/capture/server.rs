@@ -1,12 +1,14 @@
 //! A database process of our own, and a small blocking client.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use super::ports::free_port;
 
 /// A running server; killed when dropped.
 pub struct Server {
@@ -20,7 +22,8 @@ impl Server {
     pub fn start(options: &[&str]) -> Server {
         let server = Server::launch(tempfile::tempdir().unwrap(), options);
         wait_until("the server answers", || {
-            TcpStream::connect(("127.0.0.1", server.port)).is_ok()
+            TcpStream::connect(("127.0.0.1", server.port))
+                .is_ok_and(|stream| !Client(BufReader::new(stream)).call("PING").is_empty())
         });
         server
     }
@@ -90,11 +93,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Looks again and again, for at most 30 seconds.
