@@ -15,6 +15,7 @@ mod inbound;
 mod journal;
 mod outbound;
 mod peers;
+mod rebuild;
 mod site;
 mod txn;
 
@@ -26,3 +27,5 @@ pub use txn::{Dump, Outcome, Piece, Queued, Txn};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod window_tests;
