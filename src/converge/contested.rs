@@ -25,11 +25,11 @@ struct Entry {
 /// When an entry is visited.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Visit {
-    /// At the next chance: it is in the list.
+    /// At the next chance: it is in the list, or on a visit.
     #[default]
     Next,
-    /// When this operation is stable.
-    Stable(Dot),
+    /// When the operation that it watches is stable.
+    Stable,
     /// When something has happened to it.
     Held,
 }
@@ -47,6 +47,8 @@ struct Sums {
 pub(super) struct Contested {
     entries: BTreeMap<u64, Entry>,
     sums: Sums,
+    /// The fingerprints of keys that wait for another site.
+    waiting: BTreeSet<u64>,
     watched: BTreeSet<(SiteIx, Seq, u64)>,
     next: Vec<u64>,
 }
@@ -56,7 +58,10 @@ impl Sums {
         Sums {
             keys: states.len(),
             operations: states.iter().map(|state| state.operations().len()).sum(),
-            waiting: states.iter().filter(|state| state.is_waiting()).count(),
+            waiting: states
+                .iter()
+                .filter(|state| state.waiting_for().is_some())
+                .count(),
         }
     }
 
@@ -64,16 +69,6 @@ impl Sums {
         self.keys = self.keys - before.keys + after.keys;
         self.operations = self.operations - before.operations + after.operations;
         self.waiting = self.waiting - before.waiting + after.waiting;
-    }
-}
-
-impl Entry {
-    /// Runs `change` on its keys, and keeps the sums.
-    fn change<R>(&mut self, sums: &mut Sums, change: impl FnOnce(&mut Vec<KeyState>) -> R) -> R {
-        let before = Sums::of(&self.states);
-        let result = change(&mut self.states);
-        sums.replace(before, Sums::of(&self.states));
-        result
     }
 }
 
@@ -91,6 +86,16 @@ impl Contested {
     /// Keys that wait for another site.
     pub fn waiting(&self) -> usize {
         self.sums.waiting
+    }
+
+    /// Since when the key has been waiting that waits longest, Unix milliseconds.
+    pub fn waiting_since_ms(&self) -> Option<u64> {
+        let entries = self
+            .waiting
+            .iter()
+            .filter_map(|fingerprint| self.entries.get(fingerprint));
+        let states = entries.flat_map(|entry| &entry.states);
+        states.filter_map(KeyState::waiting_since_ms).min()
     }
 
     /// Whether the key of this fingerprint is in conflict.
@@ -118,7 +123,16 @@ impl Contested {
             entry.visit = Visit::Next;
             self.next.push(fingerprint);
         }
-        Some(entry.change(&mut self.sums, change))
+        let before = Sums::of(&entry.states);
+        let result = change(&mut entry.states);
+        let after = Sums::of(&entry.states);
+        self.sums.replace(before, after);
+        if before.waiting == 0 && after.waiting > 0 {
+            self.waiting.insert(fingerprint);
+        } else if before.waiting > 0 && after.waiting == 0 {
+            self.waiting.remove(&fingerprint);
+        }
+        Some(result)
     }
 
     /// Something happens to one key, if it is in conflict.
@@ -150,13 +164,22 @@ impl Contested {
     }
 
     /// Something happens to every key.
-    pub fn change_each(&mut self, mut change: impl FnMut(u64, &mut KeyState)) {
-        let fingerprints: Vec<u64> = self.entries.keys().copied().collect();
+    pub fn change_each(&mut self, change: impl FnMut(u64, &mut KeyState)) {
+        let fingerprints = self.entries.keys().copied().collect();
+        self.change_these(fingerprints, change);
+    }
+
+    /// Something happens to every key that waits, and to those of the same fingerprint.
+    pub fn change_waiting(&mut self, change: impl FnMut(u64, &mut KeyState)) {
+        let fingerprints = self.waiting.iter().copied().collect();
+        self.change_these(fingerprints, change);
+    }
+
+    fn change_these(&mut self, fingerprints: Vec<u64>, mut change: impl FnMut(u64, &mut KeyState)) {
         for fingerprint in fingerprints {
-            let each = |states: &mut Vec<KeyState>| {
+            self.change(fingerprint, |states| {
                 states.iter_mut().for_each(|state| change(fingerprint, state));
-            };
-            self.change(fingerprint, each);
+            });
         }
     }
 
@@ -174,12 +197,10 @@ impl Contested {
 
     /// Whether the key is let go of.
     fn visit(&mut self, fingerprint: u64, stable: &Vector) -> bool {
+        self.change(fingerprint, |states| states.retain_mut(|key| !key.prune(stable)));
         let Some(entry) = self.entries.get_mut(&fingerprint) else {
             return false;
         };
-        entry.change(&mut self.sums, |states| {
-            states.retain_mut(|key| !key.prune(stable))
-        });
         if entry.states.is_empty() {
             self.entries.remove(&fingerprint);
             return true;
@@ -189,7 +210,7 @@ impl Contested {
             Some(operation) => {
                 let Dot { site, seq } = operation.dot;
                 self.watched.insert((site, seq, fingerprint));
-                Visit::Stable(operation.dot)
+                Visit::Stable
             }
             None => Visit::Held,
         };

@@ -89,6 +89,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Converge {
     me: SiteIx,
+    now_ms: u64,
     window: Window,
     conflicts: Contested,
     counters: Counters,
@@ -104,6 +105,7 @@ impl Converge {
     pub fn new(me: SiteIx) -> Converge {
         Converge {
             me,
+            now_ms: 0,
             window: Window::default(),
             conflicts: Contested::default(),
             counters: Counters::default(),
@@ -141,6 +143,11 @@ impl Converge {
         self.window.size()
     }
 
+    /// The time, Unix milliseconds; it tells for how long keys have been waiting, and decides nothing.
+    pub fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
     /// Unstable operations in the window, one per key that they touch.
     pub fn unstable(&self) -> usize {
         self.window.len() + self.conflicts.operations()
@@ -154,6 +161,50 @@ impl Converge {
     /// Keys that wait for another site to ship their value.
     pub fn keys_waiting(&self) -> usize {
         self.conflicts.waiting()
+    }
+
+    /// Since when the key has been waiting that waits longest, Unix milliseconds.
+    pub fn waiting_since_ms(&self) -> Option<u64> {
+        self.conflicts.waiting_since_ms()
+    }
+
+    /// Keys that have waited for another site's value for so long that it should be reminded, with that site.
+    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
+        let now_ms = self.now_ms;
+        let mut due = Vec::new();
+        self.conflicts.change_waiting(|_, key| {
+            let site = key.is_due(now_ms, after_ms);
+            due.extend(site.map(|site| (site, key.db(), key.key().clone())));
+        });
+        due
+    }
+
+    /// The value of a key is shipped by the next [`Converge::settle`], in conflict or not.
+    pub fn demand_state(&mut self, fingerprint: u64, db: u32, key: &Bytes, history: &mut impl History) {
+        if !self.conflicts.contains(fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+        let place = (fingerprint, db, key);
+        self.conflicts.enter_key(place, KeyState::demand_state);
+        self.compare(fingerprint, db, key);
+    }
+
+    /// The values of all keys that wait for a site are shipped by the next [`Converge::settle`]; gives how many.
+    pub fn overrule(&mut self, site: SiteIx) -> usize {
+        let mut count = 0;
+        let dirty = &mut self.dirty;
+        self.conflicts.change_waiting(|fingerprint, key| {
+            if key.waiting_for() != Some(site) {
+                return;
+            }
+            count += 1;
+            key.demand_state();
+            if !key.is_dirty() {
+                key.mark_dirty();
+                dirty.push((fingerprint, key.db(), key.key().clone()));
+            }
+        });
+        count
     }
 
     /// What happened since the start.
@@ -429,11 +480,11 @@ impl Converge {
     /// Compares ideal and actual of every key that something happened to since the last call: however much
     /// that was, it is one comparison. What is missing goes into transaction `txn`.
     pub fn settle(&mut self, txn: TxnId) -> Vec<KeyRepair> {
-        let me = self.me;
+        let (me, now_ms) = (self.me, self.now_ms);
         let mut repairs = Vec::new();
         for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
             let place = (fingerprint, db, &key);
-            let reconcile = |state: &mut KeyState| (state.reconcile(me, txn), state.take_losses());
+            let reconcile = |state: &mut KeyState| (state.reconcile(me, txn, now_ms), state.take_losses());
             let Some((repair, losses)) = self.conflicts.change_key(place, reconcile) else {
                 continue;
             };

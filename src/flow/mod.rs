@@ -26,6 +26,4 @@ pub use site::{Counters, Settings, Site};
 pub use txn::{Dump, Outcome, Piece, Queued, Txn};
 
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod window_tests;

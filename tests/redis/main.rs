@@ -15,4 +15,5 @@ mod loops;
 mod refuse;
 mod restart;
 mod snapshots;
+mod waiting;
 mod window;
