@@ -355,6 +355,14 @@ pub static ROWS: &[Row] = &[
          is lost in a power cut comes back from the database and the peers, if they still have it.",
     ),
     row(
+        "window.memory_max",
+        Some("64 MiB"),
+        size(MIB, TIB, |d, v| d.window.memory_max = v),
+        "How much memory the index of writes that can still conflict may take: about 2 million writes in 64 MiB. \
+         While a site is away it grows with every write; beyond this the older part goes to `window` in \
+         `data_dir`, 16 bytes per write, and stays there until the site is back.",
+    ),
+    row(
         "apply.transaction_commands_max",
         Some("512"),
         count(1, 65_536, |d, v| d.apply.transaction_commands_max = v),

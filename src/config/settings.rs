@@ -23,6 +23,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// The log on disk.
     pub log: Log,
+    /// The index of unstable operations.
+    pub window: Window,
     /// Writing to the database.
     pub apply: Apply,
     /// The conflict log.
@@ -89,6 +91,13 @@ pub struct Log {
     pub segment_bytes: u64,
     pub slack_bytes: u64,
     pub sync: LogSync,
+}
+
+/// See the rows `window.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Window {
+    pub memory_max: u64,
 }
 
 /// When the log is forced to disk.
@@ -194,6 +203,7 @@ pub(super) struct Draft {
     pub data_dir: Option<PathBuf>,
     pub link: Link,
     pub log: Log,
+    pub window: Window,
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
@@ -292,6 +302,7 @@ impl Draft {
             link: self.link,
             peers,
             log: self.log,
+            window: self.window,
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,

@@ -60,6 +60,18 @@ const ENGINE: &[Row<StatusView>] = &[
         |v| v.window.operations,
     ),
     (
+        "syncer_window_memory_bytes",
+        "What the window's index takes in memory.",
+        Kind::Gauge,
+        |v| v.window.memory_bytes,
+    ),
+    (
+        "syncer_window_disk_bytes",
+        "What of the window's index lies on disk.",
+        Kind::Gauge,
+        |v| v.window.disk_bytes,
+    ),
+    (
         "syncer_keys_in_conflict",
         "Keys with concurrent operations.",
         Kind::Gauge,

@@ -128,6 +128,12 @@ pub struct TrafficView {
 pub struct WindowView {
     /// Operations that some site may not have seen yet.
     pub operations: u64,
+    /// What their index takes in memory.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub memory_bytes: u64,
+    /// What of their index lies on disk.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub disk_bytes: u64,
     /// Keys with concurrent operations.
     pub keys_in_conflict: u64,
     /// Of these, keys that wait for another site.

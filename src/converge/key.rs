@@ -502,25 +502,23 @@ impl KeyState {
 
     /// Folds into the base what is stable and in the past of everything that stays.
     fn fold_stable(&mut self, stable: &Vector) {
-        let mut fold: Vec<bool> = self.operations.iter().map(|op| stable.includes(op.dot)).collect();
+        // What is stable and was seen by everything that stays.
+        let mut seen = stable.clone();
         loop {
-            let blocked = (0..fold.len()).find(|&at| {
-                fold[at]
-                    && (0..fold.len())
-                        .any(|kept| !fold[kept] && !self.operations[kept].sees(self.operations[at].dot))
-            });
-            match blocked {
-                Some(at) => fold[at] = false,
-                None => break,
+            let before = seen.clone();
+            for op in self.operations.iter().filter(|op| !before.includes(op.dot)) {
+                seen.meet(&op.past);
+            }
+            if seen == before {
+                break;
             }
         }
-        if !fold.contains(&true) {
+        let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(|op| seen.includes(op.dot));
+        if folded.is_empty() {
+            self.operations = kept;
             return;
-        }
-        let mut folded = Vec::new();
-        let mut kept = Vec::new();
-        for (op, fold) in std::mem::take(&mut self.operations).into_iter().zip(fold) {
-            if fold { folded.push(op) } else { kept.push(op) }
         }
         self.base = evaluate(&self.base, &folded);
         self.operations = kept;

@@ -10,7 +10,7 @@ use super::site::{Barrier, Site};
 use super::txn::Txn;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
-use crate::converge::{Arrival, TxnId, Verdict};
+use crate::converge::{Arrival, Touch, TxnId, Verdict};
 use crate::op::{Batch, Row};
 
 impl<J: Journal> Site<J> {
@@ -39,7 +39,8 @@ impl<J: Journal> Site<J> {
 
     /// What a peer says of itself.
     pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) {
-        if self.peers.acknowledged(site, ack) {
+        self.peers.acknowledged(site, ack);
+        if self.peers.take_settled(&self.past.observed) {
             self.prune();
         }
     }
@@ -67,6 +68,7 @@ impl<J: Journal> Site<J> {
     pub fn prune(&mut self) {
         let settled = self.settled.point(&self.past.observed);
         self.peers.stability.observe(self.me, &settled);
+        self.peers.take_settled(&self.past.observed);
         let stable = self.peers.stability.stable().clone();
         self.converge.prune(&stable);
         if self.converge.is_dirty() {
@@ -152,7 +154,7 @@ impl<J: Journal> Site<J> {
     /// Submits what is ready, as far as the database may take more.
     pub fn deliver(&mut self) {
         self.flush_repairs();
-        let mut progress = self.barrier == Barrier::Passed;
+        let mut progress = self.barrier == Barrier::Passed && self.relieve();
         while std::mem::take(&mut progress) {
             for origin in self.roster.peers() {
                 if self.in_flight_bytes >= self.settings.in_flight_bytes_max {
@@ -183,6 +185,9 @@ impl<J: Journal> Site<J> {
             .map(|mark| mark.at as usize)
             .find(|&at| at > from);
         let to = self.deliver_rows(&batch, from, mark.unwrap_or(batch.count()), past);
+        if self.fault().is_some() {
+            return false;
+        }
         self.submitted.advance(origin, batch.first_seq + to as Seq - 1);
         true
     }
@@ -255,6 +260,7 @@ impl<J: Journal> Site<J> {
         match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
             Verdict::InConflict => self.contest(),
+            Verdict::Unknown => return,
         }
         self.meet_flushes(dot, past);
     }
@@ -297,7 +303,7 @@ impl<J: Journal> Site<J> {
         };
         if fingerprints
             .iter()
-            .any(|&fingerprint| self.converge.would_conflict(arrival(fingerprint)))
+            .any(|&fingerprint| self.converge.look(arrival(fingerprint)) != Touch::Fast)
         {
             for fingerprint in fingerprints {
                 self.converge.remote_slowly(arrival(fingerprint), &mut self.past);
@@ -329,71 +335,6 @@ impl<J: Journal> Site<J> {
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
-        }
-    }
-
-    /// Operations that an earlier run had executed enter the window.
-    pub(super) fn enter_executed(&mut self, origin: SiteIx, from: Seq, to: Seq) {
-        for seq in from..=to {
-            let dot = Dot { site: origin, seq };
-            let Some((batch, at)) = self.past.row_of(dot) else {
-                return;
-            };
-            self.enter_row(&batch, at, dot);
-        }
-    }
-
-    fn enter_row(&mut self, batch: &Rc<Batch>, at: usize, dot: Dot) {
-        let Some(row) = batch.row(at) else { return };
-        let past = batch.past_of(at);
-        if row.class == EffectClass::Flush {
-            if let Some((operation, only_db)) = self.past.flush_of(dot) {
-                self.converge.flush(&operation, only_db, None, &mut self.past);
-                self.flushes.push((operation, only_db));
-            }
-            return;
-        }
-        let mut fingerprints = vec![row.fingerprint];
-        if row.keys_inside() {
-            fingerprints = self.past.fingerprints_of(dot);
-        }
-        for fingerprint in fingerprints {
-            let arrival = Arrival {
-                fingerprint,
-                dot,
-                class: row.class,
-                past: &past,
-            };
-            self.converge.executed(arrival, &mut self.past);
-        }
-    }
-
-    /// Everything unstable in the logs that the database has executed enters the window, in the order of time,
-    /// which agrees with causality.
-    pub(super) fn rebuild_window(&mut self) {
-        let stable = self.peers.stability.stable().clone();
-        let mut next = stable.clone();
-        loop {
-            let mut earliest: Option<(crate::causality::Hlc, Dot, Rc<Batch>, usize)> = None;
-            for origin in self.roster.all() {
-                let seq = next.get(origin) + 1;
-                if seq > self.past.observed.get(origin) {
-                    continue;
-                }
-                let dot = Dot { site: origin, seq };
-                let Some((batch, at)) = self.past.row_of(dot) else {
-                    continue;
-                };
-                let time = batch.time_of(at);
-                if earliest.as_ref().is_none_or(|(best, ..)| time < *best) {
-                    earliest = Some((time, dot, batch, at));
-                }
-            }
-            let Some((_, dot, batch, at)) = earliest else {
-                return;
-            };
-            self.enter_row(&batch, at, dot);
-            next.advance(dot.site, dot.seq);
         }
     }
 }

@@ -15,6 +15,7 @@ mod inbound;
 mod journal;
 mod outbound;
 mod peers;
+mod rebuild;
 mod site;
 mod txn;
 
@@ -23,3 +24,6 @@ pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};
 pub use site::{Counters, Settings, Site};
 pub use txn::{Dump, Outcome, Piece, Queued, Txn};
+
+#[cfg(test)]
+mod window_tests;

@@ -322,7 +322,7 @@ impl<J: Journal> Site<J> {
             Barrier::Sent(_) => 1,
             Barrier::Passed => usize::MAX,
         };
-        if self.unsent >= allowed {
+        if self.unsent >= allowed || self.fault().is_some() {
             return None;
         }
         let txn = self.past.in_flight.get(self.unsent)?;

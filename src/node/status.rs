@@ -44,6 +44,8 @@ pub(super) fn view(shared: &Shared) -> StatusView {
         peers,
         window: WindowView {
             operations: converge.unstable() as u64,
+            memory_bytes: converge.window_size().memory_bytes as u64,
+            disk_bytes: converge.window_size().disk_bytes,
             keys_in_conflict: converge.keys_in_conflict() as u64,
             keys_waiting: converge.keys_waiting() as u64,
             waiting_ms_max: converge
