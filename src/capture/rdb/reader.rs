@@ -11,11 +11,12 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::input::{Atom, Carry, Input, fixed, length, tail};
+use super::input::{Carry, Input};
 use super::layout::{Kind, Part, layout};
 use super::text::{Outcome, Text};
 use super::walk::{Stop, Walk};
 use super::{Error, Flavour, Item, Limits};
+use crate::value::atom::{Atom, fixed, length, tail};
 
 /// The first version that ends in a checksum.
 const CHECKSUM_VERSION_MIN: u16 = 5;
