@@ -24,6 +24,15 @@ pub enum Piece {
         /// Database number.
         db: u32,
     },
+    /// A row that carries a value, with a payload of our own making.
+    Rewritten {
+        /// Its number.
+        seq: Seq,
+        /// Database number.
+        db: u32,
+        /// In RESP.
+        command: Bytes,
+    },
     /// Commands of ours for one key.
     Repair {
         /// Fingerprint of (db, key).
@@ -37,6 +46,14 @@ pub enum Piece {
         /// Read the value behind them: PEXPIRETIME is not in Redis 6.2, so PTTL and TIME stand for it.
         ship_state: bool,
     },
+}
+
+impl Piece {
+    fn db(&self) -> u32 {
+        match self {
+            Piece::Rows { db, .. } | Piece::Rewritten { db, .. } | Piece::Repair { db, .. } => *db,
+        }
+    }
 }
 
 /// A key's share in a transaction that became interesting after it was submitted.
@@ -168,6 +185,13 @@ impl Txn {
         });
     }
 
+    /// Adds a row whose payload was written anew.
+    pub(super) fn push_rewritten(&mut self, seq: Seq, db: u32, command: Bytes) {
+        self.commands += 1;
+        self.bytes += command.len();
+        self.pieces.push(Piece::Rewritten { seq, db, command });
+    }
+
     /// The commands in order, without what selects databases: how the transaction should come back.
     pub(super) fn expected(&self) -> Vec<Bytes> {
         if !self.left_out.is_empty() {
@@ -177,6 +201,7 @@ impl Txn {
         for piece in &self.pieces {
             match piece {
                 Piece::Rows { batch, from, to, .. } => batch.bytes_of(*from, *to, |bytes| all.push(bytes)),
+                Piece::Rewritten { command, .. } => all.push(command.clone()),
                 Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
             }
         }
@@ -189,6 +214,7 @@ impl Txn {
         for piece in &self.pieces {
             match piece {
                 Piece::Rows { batch, from, to, .. } => all.extend((*from..*to).map(|at| batch.command(at))),
+                Piece::Rewritten { command, .. } => all.push(command.clone()),
                 Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
             }
         }
@@ -210,6 +236,12 @@ impl Txn {
                         }
                     }
                     at += to - from;
+                }
+                Piece::Rewritten { seq, .. } => {
+                    for watch in self.watches.iter().filter(|watch| watch.seq == *seq) {
+                        shares.push((watch.fingerprint, watch.db, watch.key.clone(), at));
+                    }
+                    at += 1;
                 }
                 Piece::Repair {
                     fingerprint,
@@ -237,6 +269,7 @@ impl Txn {
         for piece in &self.pieces {
             let (wanted, commands, reads) = match piece {
                 Piece::Rows { from, to, db, .. } => (*db, to - from, false),
+                Piece::Rewritten { db, .. } => (*db, 1, false),
                 Piece::Repair {
                     db,
                     commands,
@@ -267,6 +300,7 @@ impl Txn {
                     (*from..*to).map(|at| batch.command(at)).collect::<Vec<_>>(),
                     0,
                 ),
+                Piece::Rewritten { db, command, .. } => (*db, vec![command.clone()], 0),
                 Piece::Repair {
                     db,
                     commands,
@@ -308,50 +342,42 @@ impl Txn {
         queued += 1;
         let mut place = 0;
         for piece in &self.pieces {
-            match piece {
-                Piece::Rows {
-                    batch,
-                    from,
-                    to,
-                    db: wanted,
-                } if !self.left_out.is_empty() => {
-                    queued += select(&mut head, db, *wanted);
-                    for at in *from..*to {
-                        if !self.left_out.contains(&place) {
-                            head.extend_from_slice(&batch.command(at));
-                            queued += 1;
-                        }
-                        place += 1;
-                    }
-                }
-                Piece::Rows {
-                    batch,
-                    from,
-                    to,
-                    db: wanted,
-                } => {
-                    queued += select(&mut head, db, *wanted) + (to - from);
+            queued += select(&mut head, db, piece.db());
+            let commands = match piece {
+                Piece::Rows { batch, from, to, .. } if self.left_out.is_empty() => {
                     parts.push(head.split().freeze());
                     batch.bytes_of(*from, *to, |bytes| parts.push(bytes));
+                    queued += to - from;
+                    continue;
                 }
+                Piece::Rows { batch, from, to, .. } => (*from..*to).map(|at| batch.command(at)).collect(),
+                Piece::Rewritten { command, .. } => vec![command.clone()],
                 Piece::Repair {
-                    db: wanted,
                     key,
                     commands,
                     ship_state,
                     ..
                 } => {
-                    queued += select(&mut head, db, *wanted) + commands.len();
                     commands
                         .iter()
                         .for_each(|command| head.extend_from_slice(command));
+                    queued += commands.len();
                     if *ship_state {
                         encode::command(&mut head, &[b"DUMP", key]);
                         encode::command(&mut head, &[b"PTTL", key]);
                         encode::command(&mut head, &[b"TIME"]);
                         queued += 3;
                     }
+                    continue;
                 }
+            };
+            for command in commands {
+                if !self.left_out.contains(&place) {
+                    parts.push(head.split().freeze());
+                    parts.push(command);
+                    queued += 1;
+                }
+                place += 1;
             }
         }
         encode::command(&mut head, &[b"EXEC"]);
