@@ -16,3 +16,4 @@ mod refuse;
 mod restart;
 mod snapshots;
 mod values;
+mod waiting;
