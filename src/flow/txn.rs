@@ -398,3 +398,56 @@ fn select(out: &mut BytesMut, selected: &mut u32, wanted: u32) -> usize {
     );
     1
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::causality::{Roster, SiteId};
+
+    fn rewritten() -> Txn {
+        let me = SiteId::new(b"a").unwrap();
+        let roster = Roster::new(me, &[SiteId::new(b"b").unwrap()]).unwrap();
+        let mut txn = Txn::new(7, roster.me());
+        txn.push_rewritten(5, 0, Bytes::from_static(b"*1\r\n$5\r\nfirst\r\n"));
+        txn.push_rewritten(6, 1, Bytes::from_static(b"*1\r\n$6\r\nsecond\r\n"));
+        txn.watch(9, 1, Bytes::from_static(b"k"), 6);
+        txn
+    }
+
+    fn bytes_of(txn: &Txn) -> (String, usize) {
+        let marker = Marker {
+            origin: SiteId::new(b"a").unwrap(),
+            seq: 6,
+            time: Hlc(0),
+            writer: 1,
+            txn: 7,
+        };
+        let (parts, replies) = txn.encode(&marker, &mut 0);
+        (String::from_utf8(parts.concat()).unwrap(), replies)
+    }
+
+    #[test]
+    fn rows_written_anew_are_sent_and_expected_as_they_are() {
+        let txn = rewritten();
+        let commands: Vec<Bytes> = txn.expected();
+        assert_eq!(commands, txn.each_command());
+        let (sent, replies) = bytes_of(&txn);
+        assert!(sent.contains("first\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*1\r\n$6\r\nsecond"));
+        // MULTI, marker, first, SELECT, second, EXEC.
+        assert_eq!(replies, 6);
+        assert_eq!(txn.shares(), [(9, 1, Bytes::from_static(b"k"), 1)]);
+        let places = [1, 3].map(|at| txn.command_queued_at(at, 0).unwrap());
+        assert_eq!(places.clone().map(|queued| queued.place), [0, 1]);
+        assert_eq!(places.map(|queued| queued.command).to_vec(), commands);
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_sent() {
+        let mut txn = rewritten();
+        txn.left_out.push(0);
+        let (sent, replies) = bytes_of(&txn);
+        assert!(!sent.contains("first") && sent.contains("second"));
+        assert_eq!(replies, 5);
+    }
+}

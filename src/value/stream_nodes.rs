@@ -165,7 +165,8 @@ pub(super) fn encode(entries: &[Entry], out: &mut BytesMut) -> Result<(), Encode
     Ok(())
 }
 
-/// One node of the next entries, as many as belong into it.
+/// One node of the next entries, as many as belong into it. Names that an entry shares with the first one are
+/// written once and do not count, so that long names do not make many nodes.
 fn node(first: &Entry, rest: &mut slice::Iter<'_, Entry>) -> Bytes {
     let mut body = Vec::new();
     let mut bytes = 0;
@@ -173,12 +174,10 @@ fn node(first: &Entry, rest: &mut slice::Iter<'_, Entry>) -> Bytes {
         && body.len() < ENTRIES_MAX
         && bytes < ENTRIES_BYTES_MAX
     {
-        bytes += entry
-            .fields
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>();
-        body.push(entry);
+        let same = has_names_of(entry, first);
+        let written = |(name, value): &(Bytes, Bytes)| value.len() + if same { 0 } else { name.len() };
+        bytes += entry.fields.iter().map(written).sum::<usize>();
+        body.push((entry, same));
         rest.next();
     }
     let mut writer = Writer::new();
@@ -187,23 +186,26 @@ fn node(first: &Entry, rest: &mut slice::Iter<'_, Entry>) -> Bytes {
     writer.number(first.fields.len() as i64);
     first.fields.iter().for_each(|(name, _)| writer.text(name));
     writer.number(0);
-    for entry in body {
-        put_entry(&mut writer, first, entry);
+    for (entry, same) in body {
+        put_entry(&mut writer, first.id, entry, same);
     }
     writer.finish()
 }
 
-fn put_entry(writer: &mut Writer, first: &Entry, entry: &Entry) {
-    let names = |entry: &Entry| entry.fields.len();
-    let same = names(entry) == names(first)
-        && entry
-            .fields
-            .iter()
-            .zip(&first.fields)
-            .all(|(own, known)| own.0 == known.0);
+/// Whether the entry has the first one's names. Those of one node that was read are the same bytes: comparing the
+/// places spares the letters, of which a hostile payload makes many entries share many.
+fn has_names_of(entry: &Entry, first: &Entry) -> bool {
+    let same = |own: &Bytes, known: &Bytes| {
+        own.len() == known.len() && (own.as_ptr() == known.as_ptr() || own == known)
+    };
+    let mut pairs = entry.fields.iter().zip(&first.fields);
+    entry.fields.len() == first.fields.len() && pairs.all(|((own, _), (known, _))| same(own, known))
+}
+
+fn put_entry(writer: &mut Writer, first: StreamId, entry: &Entry, same: bool) {
     writer.number(if same { SAME_NAMES } else { 0 });
-    writer.number(entry.id.ms.wrapping_sub(first.id.ms) as i64);
-    writer.number(entry.id.seq.wrapping_sub(first.id.seq) as i64);
+    writer.number(entry.id.ms.wrapping_sub(first.ms) as i64);
+    writer.number(entry.id.seq.wrapping_sub(first.seq) as i64);
     let count = entry.fields.len() as i64;
     if !same {
         writer.number(count);

@@ -284,3 +284,21 @@ fn what_no_database_holds_is_not_written() {
     };
     assert!(encode(&Value::Stream(falls), 9).is_err());
 }
+
+#[test]
+fn names_shared_by_entries_are_written_once_for_a_hundred() {
+    let name = Bytes::from(vec![b'n'; 10_000]);
+    let entry = |ms| Entry {
+        id: id(ms, 0),
+        fields: vec![(name.clone(), text("v"))],
+    };
+    let stream = Stream {
+        entries: (1..=1000).map(entry).collect(),
+        last_id: id(1000, 0),
+        ..Stream::default()
+    };
+    let value = Value::Stream(stream);
+    let payload = encode(&value, 11).unwrap();
+    assert!(payload.len() < 11 * 10_000 + 20_000, "{}", payload.len());
+    assert_eq!(decode(&payload).unwrap(), value);
+}

@@ -167,7 +167,7 @@ fn encodings_of_older_servers_read_alike() {
         ("sorted", blob(12)),
         ("hash", blob(13)),
         ("quicklist", quicklist),
-        ("zipmap", b"\x09\x0d\x02\x01g\x01\x002\x01f\x01\x001\xff".to_vec()),
+        ("zipmap", b"\x09\x0c\x02\x01g\x01\x002\x01f\x01\x001\xff".to_vec()),
         ("old scores", b"\x03\x03\x01a\x031.5\x01b\xfe\x01c\xff".to_vec()),
         ("plain", b"\x01\x02\x01a\xc0\x05".to_vec()),
     ];
