@@ -60,50 +60,49 @@ fn any_id() -> impl Strategy<Value = StreamId> {
     ]
 }
 
-fn any_group() -> impl Strategy<
-    Value = (
-        Bytes,
-        StreamId,
-        Option<u64>,
-        Vec<(StreamId, usize, u64)>,
-        Vec<(Bytes, i64)>,
-    ),
-> {
+fn any_group() -> impl Strategy<Value = Group> {
     let consumers = btree_map(
         vec(any::<u8>(), 0..6).prop_map(Bytes::from),
         -1_i64..1 << 50,
         1..4,
     );
-    (
-        any_text(),
-        any_id(),
-        proptest::option::of(0_u64..1 << 40),
-        btree_map(any_id(), (any::<usize>(), any::<u64>()), 0..8),
-        consumers,
-    )
-        .prop_map(|(name, last, read, pending, consumers)| {
-            let pending = pending.into_iter().map(|(id, (owner, count))| (id, owner, count));
-            (
+    let pending = btree_map(any_id(), (any::<usize>(), any::<u64>()), 0..8);
+    let read = proptest::option::of(0_u64..1 << 40);
+    (any_text(), any_id(), read, pending, consumers).prop_map(
+        |(name, last_id, entries_read, pending, consumers)| {
+            let consumer = |(name, seen_unix_ms)| Consumer {
                 name,
-                last,
-                read,
-                pending.collect(),
-                consumers.into_iter().collect(),
-            )
-        })
+                seen_unix_ms,
+                active_unix_ms: -1,
+            };
+            let consumers: Vec<Consumer> = consumers.into_iter().map(consumer).collect();
+            let pending = pending.into_iter().map(|(id, (owner, deliveries))| Pending {
+                id,
+                consumer: consumers[owner % consumers.len()].name.clone(),
+                delivered_unix_ms: owner as i64,
+                deliveries,
+            });
+            Group {
+                name,
+                last_id,
+                entries_read,
+                pending: pending.collect(),
+                consumers: consumers.clone(),
+            }
+        },
+    )
 }
 
 fn any_stream() -> impl Strategy<Value = Stream> {
     let fields = vec((vec(b'a'..b'd', 0..2).prop_map(Bytes::from), any_text()), 1..4);
     let entries = btree_map(any_id(), fields, 0..12);
     (entries, any_id(), any_id(), any::<u64>(), vec(any_group(), 0..3)).prop_map(
-        |(entries, last, max_deleted_id, entries_added, groups)| {
+        |(entries, last, max_deleted_id, entries_added, mut groups)| {
             let entries: Vec<Entry> = entries
                 .into_iter()
                 .map(|(id, fields)| Entry { id, fields })
                 .collect();
             let top = entries.last().map_or(last, |entry| entry.id.max(last));
-            let mut groups: Vec<Group> = groups.into_iter().map(group_of).collect();
             groups.sort_by(|a, b| a.name.cmp(&b.name));
             groups.dedup_by(|a, b| a.name == b.name);
             Stream {
@@ -115,37 +114,6 @@ fn any_stream() -> impl Strategy<Value = Stream> {
             }
         },
     )
-}
-
-fn group_of(
-    (name, last_id, entries_read, pending, consumers): (
-        Bytes,
-        StreamId,
-        Option<u64>,
-        Vec<(StreamId, usize, u64)>,
-        Vec<(Bytes, i64)>,
-    ),
-) -> Group {
-    let pending = pending.into_iter().map(|(id, owner, deliveries)| Pending {
-        id,
-        consumer: consumers[owner % consumers.len()].0.clone(),
-        delivered_unix_ms: owner as i64,
-        deliveries,
-    });
-    Group {
-        name,
-        last_id,
-        entries_read,
-        pending: pending.collect(),
-        consumers: consumers
-            .iter()
-            .map(|(name, seen)| Consumer {
-                name: name.clone(),
-                seen_unix_ms: *seen,
-                active_unix_ms: -1,
-            })
-            .collect(),
-    }
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
