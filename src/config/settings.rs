@@ -31,6 +31,8 @@ pub struct Settings {
     pub conflicts: Conflicts,
     /// What a flush does elsewhere.
     pub flush: FlushPolicy,
+    /// What becomes of other sites' dumps that only a module can read.
+    pub restore_modules: ModulePolicy,
     /// This syncer's certificate and the policy of its links.
     pub certificates: Certificates,
     /// The syncer's own log lines.
@@ -151,6 +153,16 @@ pub enum FlushPolicy {
     Ignore,
 }
 
+/// What becomes of a dump of a module's own type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModulePolicy {
+    /// It is refused and told.
+    #[default]
+    Refuse,
+    /// The database gets it as it came.
+    Allow,
+}
+
 /// See the rows `certificates.*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -207,6 +219,7 @@ pub(super) struct Draft {
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
+    pub restore_modules: ModulePolicy,
     pub certificates_dir: Option<PathBuf>,
     pub tls_version_min: TlsVersion,
     pub tracing: Tracing,
@@ -306,6 +319,7 @@ impl Draft {
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,
+            restore_modules: self.restore_modules,
             certificates: Certificates {
                 dir: self.certificates_dir.unwrap_or_else(|| data_dir.join("certs")),
                 tls_version_min: self.tls_version_min,

@@ -132,6 +132,12 @@ const ENGINE: &[Row<StatusView>] = &[
         |v| v.totals.commands_refused,
     ),
     (
+        "syncer_values_refused_total",
+        "Values of other sites that were not handed to the database.",
+        Kind::Counter,
+        |v| v.totals.values_refused,
+    ),
+    (
         "syncer_apply_retries_total",
         "Transactions tried again.",
         Kind::Counter,

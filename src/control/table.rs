@@ -126,6 +126,13 @@ fn engine(out: &mut String, now: &StatusView, before: Option<&StatusView>) {
             grouped(totals.commands_refused)
         );
     }
+    if totals.values_refused > 0 {
+        let _ = write!(
+            out,
+            "\nREFUSED   {} values of other sites; see the log",
+            grouped(totals.values_refused)
+        );
+    }
     let conflicts: Vec<String> = now
         .conflicts
         .iter()

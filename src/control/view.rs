@@ -180,6 +180,9 @@ pub struct TotalsView {
     pub keys_reconciled: u64,
     /// Remote commands that this database refused for good; each is in the log with its key.
     pub commands_refused: u64,
+    /// Values of other sites that were not handed to this database, because they do not read; each is in the
+    /// log with its key.
+    pub values_refused: u64,
     /// Transactions tried again after a passing error of the database.
     pub apply_retries: u64,
     /// Times the stream was continued where it had stopped.

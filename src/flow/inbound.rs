@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::dumps::DumpError;
 use super::journal::{Journal, JournalError};
 use super::peers::Ack;
 use super::site::{Barrier, Site};
@@ -248,6 +249,9 @@ impl<J: Journal> Site<J> {
     #[inline]
     fn deliver_row(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector, bytes: usize) {
         self.extend_building(dot);
+        if row.class == EffectClass::Restore {
+            return self.deliver_value(batch, at, row, dot, past);
+        }
         if row.keys_inside() || row.class.is_of_databases() {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
         }
@@ -263,6 +267,49 @@ impl<J: Journal> Site<J> {
             Verdict::Unknown => return,
         }
         self.meet_flushes(dot, past);
+    }
+
+    /// A whole value never reaches the database as it came.
+    #[cold]
+    fn deliver_value(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector) {
+        let command = batch.command(at);
+        let rewritten = match self.past.restored(&command) {
+            Ok(rewritten) => rewritten,
+            Err(why) => return self.refuse_value(&command, dot, &why),
+        };
+        let arrival = Arrival {
+            fingerprint: row.fingerprint,
+            dot,
+            class: row.class,
+            past,
+        };
+        match (
+            self.converge.remote(arrival, &mut self.past),
+            &mut self.past.building,
+        ) {
+            (Verdict::Verbatim, Some(txn)) => {
+                txn.push_rewritten(dot.seq, u32::from(row.db), rewritten.command);
+            }
+            (Verdict::Verbatim, None) => {}
+            (Verdict::InConflict, _) => self.contest(),
+        }
+        self.meet_flushes(dot, past);
+    }
+
+    /// Nothing of it is applied, and it never becomes an operation on its key here. The sites differ in the key
+    /// until it is written anew, so it is told.
+    fn refuse_value(&mut self, command: &Bytes, dot: Dot, why: &DumpError) {
+        self.counters.values_refused += 1;
+        let args = self.past.parse(command).map(|parsed| parsed.args);
+        let key = args.as_ref().and_then(|args| args.get(1));
+        tracing::warn!(
+            target: "syncer::refused",
+            origin = %self.roster.name(dot.site),
+            seq = dot.seq,
+            key = %key.map_or_else(|| "?".into(), |key| String::from_utf8_lossy(&key[..key.len().min(100)])),
+            error = %why,
+            "a value of another site was refused and not applied"
+        );
     }
 
     /// The operation counts as carried by the transaction under construction, so that it is found there.

@@ -60,6 +60,7 @@ pub(super) fn view(shared: &Shared) -> StatusView {
             remote_operations_fast: counters.fast,
             keys_reconciled: conflicts.repairs,
             commands_refused: counters.refused,
+            values_refused: counters.values_refused,
             apply_retries: counters.retried,
             partial_resyncs: node.captured.continues,
             full_resyncs: node.captured.full_resyncs,
