@@ -1,14 +1,16 @@
 //! Segments as files, and the thread that forces them to disk.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crossbeam::channel::{Sender, TrySendError, bounded};
+use rustix::buffer::spare_capacity;
+use rustix::io::pread;
 
 use super::disk::Disk;
 use super::error::LogError;
@@ -18,6 +20,10 @@ use crate::causality::SiteId;
 /// Files waiting to be forced to disk; more are left for the next time.
 const SYNCS_WAITING_MAX: usize = 64;
 
+fn path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:016}.log"))
+}
+
 /// A directory of segment files.
 #[derive(Debug)]
 pub struct FileDisk {
@@ -26,15 +32,12 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    fn path(&self, segment: u64) -> PathBuf {
-        self.dir.join(format!("{segment:016}.log"))
-    }
-
     fn file(&mut self, segment: u64) -> io::Result<&mut File> {
-        let path = self.path(segment);
-        Ok(match self.files.entry(segment) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+        let FileDisk { dir, files } = self;
+        Ok(match files.entry(segment) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let path = path(dir, segment);
                 entry.insert(OpenOptions::new().read(true).append(true).open(path)?)
             }
         })
@@ -56,7 +59,7 @@ impl Disk for FileDisk {
     }
 
     fn create(&mut self, segment: u64) -> io::Result<()> {
-        let path = self.path(segment);
+        let path = path(&self.dir, segment);
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -72,10 +75,16 @@ impl Disk for FileDisk {
 
     fn read_at(&mut self, segment: u64, offset: u64, bytes: usize) -> io::Result<Bytes> {
         let file = self.file(segment)?;
-        let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut buffer = BytesMut::zeroed(bytes.min(left));
-        file.read_exact_at(&mut buffer, offset)?;
-        Ok(buffer.freeze())
+        let mut buffer = Vec::with_capacity(bytes);
+        while buffer.len() < bytes {
+            let at = offset + buffer.len() as u64;
+            let read = rustix::io::retry_on_intr(|| pread(&*file, spare_capacity(&mut buffer), at))?;
+            if read == 0 {
+                break;
+            }
+        }
+        buffer.truncate(bytes);
+        Ok(buffer.into())
     }
 
     fn append(&mut self, segment: u64, parts: &[&[u8]]) -> io::Result<()> {
@@ -98,7 +107,7 @@ impl Disk for FileDisk {
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.files.remove(&segment);
-        std::fs::remove_file(self.path(segment))
+        std::fs::remove_file(path(&self.dir, segment))
     }
 }
 

@@ -14,10 +14,14 @@ use crate::op::Batch;
 /// Bytes of decoded batches kept per origin.
 const RECENT_BYTES_MAX: usize = 8 << 20;
 
+/// Batches kept per origin that were read back from the log: whoever is behind asks for each a few times.
+const READ_BACK_MAX: usize = 4;
+
 struct Origin {
     log: OriginLog<FileDisk>,
     recent: VecDeque<Rc<Batch>>,
     recent_bytes: usize,
+    read_back: VecDeque<Rc<Batch>>,
 }
 
 /// One log per origin.
@@ -53,6 +57,7 @@ impl Logs {
                 log,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
+                read_back: VecDeque::new(),
             });
         }
         let mut logs = Logs {
@@ -142,7 +147,18 @@ impl Origin {
         self.recent
             .get(at)
             .filter(|batch| batch.first_seq <= seq)
+            .or_else(|| {
+                let mut back = self.read_back.iter();
+                back.find(|batch| (batch.first_seq..=batch.last_seq()).contains(&seq))
+            })
             .cloned()
+    }
+
+    fn keep_read(&mut self, batch: &Rc<Batch>) {
+        if self.read_back.len() == READ_BACK_MAX {
+            self.read_back.pop_front();
+        }
+        self.read_back.push_back(Rc::clone(batch));
     }
 }
 
@@ -173,7 +189,11 @@ impl Journal for Logs {
             }
         };
         match Batch::decode(entry.parts, &self.roster) {
-            Ok(batch) => Some(Rc::new(batch)),
+            Ok(batch) => {
+                let batch = Rc::new(batch);
+                log.keep_read(&batch);
+                Some(batch)
+            }
             Err(error) => {
                 tracing::error!(%error, seq, "a batch in the log cannot be understood");
                 None

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use bytes::{Buf, Bytes};
 
-use crate::causality::{Hlc, Roster, Seq, SiteId, SiteIx, Vector};
+use crate::causality::{Hlc, Roster, SEQ_MAX, Seq, SiteId, SiteIx, Vector};
 use crate::command::EffectClass;
 
 /// Version of the format, first byte of every batch.
@@ -225,6 +225,25 @@ impl Batch {
         }
         if self.marks.windows(2).any(|pair| pair[0].at > pair[1].at) {
             return Err(BatchError::Malformed("marks are out of order"));
+        }
+        self.check_numbers()
+    }
+
+    /// Nothing can overflow that is counted from here on, and no operation is in its own past.
+    fn check_numbers(&self) -> Result<(), BatchError> {
+        let is_late = |time: Hlc| time > Hlc::MAX;
+        if is_late(self.time) || self.marks.iter().any(|mark| is_late(mark.time)) {
+            return Err(BatchError::Malformed("a timestamp that no clock shows"));
+        }
+        if self.first_seq > SEQ_MAX - self.count() as Seq {
+            return Err(BatchError::Malformed(
+                "operations are numbered beyond the last number",
+            ));
+        }
+        let is_own =
+            |mark: &Mark| mark.site == self.origin && mark.seq >= self.first_seq + Seq::from(mark.at);
+        if self.observed.get(self.origin) >= self.first_seq || self.marks.iter().any(is_own) {
+            return Err(BatchError::Malformed("an operation is in its own past"));
         }
         Ok(())
     }
