@@ -98,7 +98,8 @@ impl Default for Settings {
             retry_ms_min: 100,
             retry_ms_max: 5_000,
             block_bytes: 256 * 1024,
-            blocks_spare_max: 4,
+            // As many as the newest batches, which are kept, hold pieces of.
+            blocks_spare_max: 24,
             rdb: rdb::Limits::default(),
         }
     }
