@@ -284,13 +284,10 @@ impl Reader {
 
     fn key(&mut self, code: u8, input: &mut Input<'_>) -> Result<Met, Error> {
         let max = self.limits.key_bytes_max;
+        let offset = input.offset();
         let outcome = self.name.read(input, max)?;
         if let Some(bytes) = self.name.excess_bytes() {
-            return Err(Error::KeyTooLong {
-                bytes,
-                max,
-                offset: input.offset(),
-            });
+            return Err(Error::KeyTooLong { bytes, max, offset });
         }
         if outcome == Outcome::NeedMore {
             return Ok(Met::NeedMore);
