@@ -29,11 +29,30 @@ fn path(dir: &Path, segment: u64) -> PathBuf {
 pub struct FileDisk {
     dir: PathBuf,
     files: BTreeMap<u64, File>,
+    /// The first segment that may hold bytes which were not forced to disk.
+    unforced: u64,
+    /// Whether a segment was made since the directory was forced.
+    made: bool,
 }
 
 impl FileDisk {
+    /// What is to be forced to disk: the segments written since, and the directory if it has new ones.
+    fn unforced(&self) -> io::Result<Vec<File>> {
+        let written = self
+            .files
+            .range(self.unforced..)
+            .map(|(_, file)| file.try_clone());
+        let dir = self.made.then(|| File::open(&self.dir));
+        written.chain(dir).collect()
+    }
+
+    fn forced(&mut self, newest: u64) {
+        self.unforced = newest;
+        self.made = false;
+    }
+
     fn file(&mut self, segment: u64) -> io::Result<&mut File> {
-        let FileDisk { dir, files } = self;
+        let FileDisk { dir, files, .. } = self;
         Ok(match files.entry(segment) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -66,6 +85,7 @@ impl Disk for FileDisk {
             .create_new(true)
             .open(path)?;
         self.files.insert(segment, file);
+        self.made = true;
         Ok(())
     }
 
@@ -130,8 +150,12 @@ pub fn open(
     let disk = FileDisk {
         dir: dir.to_owned(),
         files: BTreeMap::new(),
+        unforced: 0,
+        made: true,
     };
-    OriginLog::open(disk, database_id, origin, settings)
+    let (mut log, recovery) = OriginLog::open(disk, database_id, origin, settings)?;
+    log.disk.unforced = log.newest_segment().unwrap_or_default();
+    Ok((log, recovery))
 }
 
 /// The thread that forces files to disk, so that nobody on the way of a write waits for it.
@@ -160,8 +184,11 @@ impl OriginLog<FileDisk> {
         let Some(newest) = self.newest_segment() else {
             return Ok(());
         };
-        let synced = self.disk.file(newest).and_then(|file| file.sync_data());
-        synced.map_err(|error| self.refused("force to disk", error))
+        let unforced = self.disk.unforced();
+        let synced = unforced.and_then(|files| files.iter().try_for_each(File::sync_data));
+        synced.map_err(|error| self.refused("force to disk", error))?;
+        self.disk.forced(newest);
+        Ok(())
     }
 
     /// Begins to force what was appended to disk, without waiting for it.
@@ -169,14 +196,21 @@ impl OriginLog<FileDisk> {
         let Some(newest) = self.newest_segment() else {
             return;
         };
-        let Ok(file) = self.disk.file(newest).and_then(|file| file.try_clone()) else {
+        let (Ok(files), Some(syncer)) = (self.disk.unforced(), &*SYNCER) else {
             return;
         };
-        if let Some(syncer) = &*SYNCER
-            && let Err(TrySendError::Disconnected(_)) = syncer.try_send(file)
-        {
-            tracing::error!("the thread that forces the log to disk is gone");
+        for file in files {
+            match syncer.try_send(file) {
+                Ok(()) => {}
+                // Next time.
+                Err(TrySendError::Full(_)) => return,
+                Err(TrySendError::Disconnected(_)) => {
+                    tracing::error!("the thread that forces the log to disk is gone");
+                    return;
+                }
+            }
         }
+        self.disk.forced(newest);
     }
 }
 
