@@ -12,7 +12,7 @@ use crate::log::{LogError, OriginLog, Recovery};
 use crate::op::Batch;
 
 /// Bytes of decoded batches kept per origin.
-const RECENT_BYTES_MAX: usize = 8 << 20;
+const RECENT_BYTES_MAX: usize = 4 << 20;
 
 /// Batches kept per origin that were read back from the log: whoever is behind asks for each a few times.
 const READ_BACK_MAX: usize = 4;
@@ -133,11 +133,11 @@ fn found(recovery: &Recovery, roster: &Roster) -> Option<Position> {
 
 impl Origin {
     fn keep(&mut self, batch: &Rc<Batch>) {
-        self.recent_bytes += batch.payload_len();
+        self.recent_bytes += batch.memory_bytes();
         self.recent.push_back(Rc::clone(batch));
         while self.recent_bytes > RECENT_BYTES_MAX && self.recent.len() > 1 {
             if let Some(old) = self.recent.pop_front() {
-                self.recent_bytes -= old.payload_len();
+                self.recent_bytes -= old.memory_bytes();
             }
         }
     }

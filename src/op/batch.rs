@@ -156,6 +156,11 @@ impl Batch {
         command
     }
 
+    /// Bytes of payload and table: what it takes in memory, nearly.
+    pub fn memory_bytes(&self) -> usize {
+        self.payload_len() + self.rows.len()
+    }
+
     /// Payload bytes.
     pub fn payload_len(&self) -> usize {
         self.parts.iter().map(Bytes::len).sum()
@@ -184,19 +189,19 @@ impl Batch {
         self.past_of(self.count())
     }
 
-    /// Decodes a batch; `parts` are its bytes, the head whole in the first.
+    /// Decodes a batch from its bytes, which are shared with it; bytes in several parts are joined first.
     ///
     /// # Errors
     /// Anything that does not fit, found before it is used.
-    pub fn decode(mut parts: Vec<Bytes>, roster: &Roster) -> Result<Batch, BatchError> {
-        let mut head = parts.first().cloned().unwrap_or_default();
-        let whole = head.len();
-        let wire = OnceCell::from(parts.clone());
-        let mut batch = decode_head(&mut head, roster)?;
-        let used = whole - head.len();
-        parts[0].advance(used);
-        batch.parts = parts;
-        batch.wire = wire;
+    pub fn decode(parts: Vec<Bytes>, roster: &Roster) -> Result<Batch, BatchError> {
+        let whole = match <[Bytes; 1]>::try_from(parts) {
+            Ok([whole]) => whole,
+            Err(parts) => parts.concat().into(),
+        };
+        let mut payload = whole.clone();
+        let mut batch = decode_head(&mut payload, roster)?;
+        batch.parts = vec![payload];
+        batch.wire = OnceCell::from(vec![whole]);
         batch.check()?;
         Ok(batch)
     }
