@@ -10,8 +10,10 @@ use super::segment::{
 };
 use crate::causality::{SEQ_MAX, SiteId};
 
-/// Bytes that one read takes at least, where there are so many: neighbours are mostly asked for next.
-const READ_BYTES_MIN: usize = 128 << 10;
+/// Bytes that one read takes at least, where there are so many, while records are read one behind the other.
+const READ_ON_BYTES: usize = 128 << 10;
+/// The same where one is looked up: what lies between two entries of the index by default.
+const LOOK_UP_BYTES: usize = 32 << 10;
 
 /// What can be set about a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,8 @@ pub struct OriginLog<D> {
     dirty: bool,
     /// Read last. Bytes below a segment's known end never change, so it stays true.
     piece: Piece,
+    /// Bytes that the next read takes at least.
+    ahead: usize,
     /// Behind the batch that was read last: whoever reads on does not look for it.
     next: Option<Next>,
 }
@@ -137,6 +141,7 @@ impl<D: Disk> OriginLog<D> {
             last_seq: 0,
             dirty: false,
             piece: Piece::default(),
+            ahead: READ_ON_BYTES,
             next: None,
         };
         let mut recovery = Recovery::default();
@@ -297,7 +302,7 @@ impl<D: Disk> OriginLog<D> {
         if let Some(found) = self.piece.find(segment, offset, bytes) {
             return Ok(found);
         }
-        let wanted = bytes.max(READ_BYTES_MIN).min(left);
+        let wanted = bytes.max(self.ahead).min(left);
         let read = self
             .disk
             .read_at(segment, offset, wanted)
@@ -454,10 +459,11 @@ impl<D: Disk> OriginLog<D> {
         };
         let (number, end) = (segment.number, segment.bytes);
         let known = self.next.filter(|next| next.seq == seq && next.segment == number);
-        let mut offset = match known {
-            Some(next) => next.offset,
-            None => segment.near(seq),
+        let (mut offset, ahead) = match known {
+            Some(next) => (next.offset, READ_ON_BYTES),
+            None => (segment.near(seq), LOOK_UP_BYTES),
         };
+        self.ahead = ahead;
         while offset < end {
             let header = RecordHeader::decode(self.read(number, offset, RECORD_HEADER_BYTES, end)?);
             let header = header.ok_or_else(|| self.damaged(number, offset, "a record"))?;
