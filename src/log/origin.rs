@@ -343,13 +343,7 @@ impl<D: Disk> OriginLog<D> {
         let within = at
             .checked_sub(1)
             .and_then(|at| self.segments.get(at))
-            .map_or(0, |segment| {
-                let near = segment.index.partition_point(|(first, _)| *first <= seq + 1);
-                let from = near
-                    .checked_sub(1)
-                    .map_or(SEGMENT_HEADER_BYTES as u64, |near| segment.index[near].1);
-                segment.bytes - from
-            });
+            .map_or(0, |segment| segment.bytes - segment.near(seq + 1));
         within + later
     }
 
