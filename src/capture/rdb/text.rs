@@ -31,7 +31,8 @@ impl Text {
         &self.bytes
     }
 
-    /// The length that the newest text claims, once its head showed that it is longer than allowed.
+    /// The length that the newest text claims, once its head showed that it is longer than
+    /// allowed.
     pub fn excess_bytes(&self) -> Option<u64> {
         self.too_long.then_some(self.claimed_bytes)
     }
@@ -41,6 +42,8 @@ impl Text {
         let (head, mut left) = match self.open {
             Some(open) => open,
             None => {
+                // Whatever the text before it was.
+                self.too_long = false;
                 let Some(head) = input.atom(head)? else {
                     return Ok(Outcome::NeedMore);
                 };
