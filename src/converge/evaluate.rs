@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::content::{Content, Expiry, Kind, TEXT, Value, add, add_score, kind_of};
+use super::content::{Content, Kind, TEXT, Value, add, add_score, kind_of};
+use super::cover::Cover;
+use super::expiry::register;
 use super::operation::Operation;
-use crate::command::effect::{Effect, SetExpiry};
+use crate::command::effect::Effect;
 
 /// The content that the rules prescribe for these operations on top of a base.
 ///
@@ -19,15 +21,21 @@ pub fn evaluate(base: &Content, operations: &[Operation]) -> Content {
     if operations.is_empty() {
         return base.clone();
     }
-    let mut content = evaluate_value(base, operations);
+    let operations: Vec<&Operation> = operations.iter().collect();
+    let mut content = evaluate_value(base, &operations);
     if content.kind != Kind::Absent {
-        content.expiry = evaluate_expiry(base, operations);
+        content.expiry = register(base, &operations);
     }
     content
 }
 
-fn evaluate_value(base: &Content, operations: &[Operation]) -> Content {
-    let alive: Vec<&Operation> = operations.iter().filter(|op| is_alive(op, operations)).collect();
+pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Content {
+    let cover = Cover::of(operations);
+    let alive: Vec<&Operation> = operations
+        .iter()
+        .copied()
+        .filter(|op| is_alive(op, &cover))
+        .collect();
     let base_alive = !covers_base(base, operations);
     let kind = match alive.iter().max_by_key(|op| op.order()) {
         Some(latest) => kind_of(&latest.effect),
@@ -44,7 +52,7 @@ fn evaluate_value(base: &Content, operations: &[Operation]) -> Content {
     content.kind = kind;
     match kind {
         Kind::Text => evaluate_text(&mut content, &alive),
-        Kind::Set | Kind::Hash | Kind::Sorted => evaluate_elements(&mut content, kind, operations),
+        Kind::Set | Kind::Hash | Kind::Sorted => evaluate_elements(&mut content, kind, operations, &cover),
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
     if content.is_empty() {
@@ -55,7 +63,7 @@ fn evaluate_value(base: &Content, operations: &[Operation]) -> Content {
 }
 
 /// The type that removals on an unknown base tell.
-fn removal_kind(operations: &[Operation]) -> Kind {
+fn removal_kind(operations: &[&Operation]) -> Kind {
     operations
         .iter()
         .map(|op| kind_of(&op.effect))
@@ -63,11 +71,11 @@ fn removal_kind(operations: &[Operation]) -> Kind {
         .unwrap_or(Kind::Unknown)
 }
 
-fn is_reset(effect: &Effect) -> bool {
+pub(super) fn is_reset(effect: &Effect) -> bool {
     matches!(effect, Effect::Del | Effect::Set { .. })
 }
 
-fn covers_base(base: &Content, operations: &[Operation]) -> bool {
+fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
     let mut kinds = operations
         .iter()
         .map(|op| kind_of(&op.effect))
@@ -79,35 +87,12 @@ fn covers_base(base: &Content, operations: &[Operation]) -> bool {
     operations.iter().any(|op| is_reset(&op.effect)) || kinds.any(|kind| kind != first) || !base_fits
 }
 
-/// Whether another operation that saw this one took the whole key from it.
-fn key_covered(op: &Operation, operations: &[Operation]) -> bool {
-    let kind = kind_of(&op.effect);
-    operations.iter().any(|other| {
-        let other_kind = kind_of(&other.effect);
-        let overwrites = is_reset(&other.effect)
-            || (other_kind != Kind::Unknown && kind != Kind::Unknown && other_kind != kind);
-        overwrites && other.dot != op.dot && other.sees(op.dot)
-    })
-}
-
-/// Whether a later operation overwrote this element of an operation.
-fn element_covered(op: &Operation, element: &Bytes, operations: &[Operation]) -> bool {
-    operations
-        .iter()
-        .any(|other| other.overwrites_element(element) && other.dot != op.dot && other.sees(op.dot))
-}
-
-fn is_alive(op: &Operation, operations: &[Operation]) -> bool {
+fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
     match &op.effect {
         Effect::Del | Effect::Expire { .. } => false,
         Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_) => false,
-        Effect::Set { .. } | Effect::Count { .. } => !key_covered(op, operations),
-        _ => {
-            !key_covered(op, operations)
-                && op
-                    .elements()
-                    .any(|element| !element_covered(op, element, operations))
-        }
+        Effect::Set { .. } | Effect::Count { .. } => !cover.key_of(op),
+        _ => !cover.key_of(op) && op.elements().any(|element| !cover.element_of(op, element)),
     }
 }
 
@@ -137,7 +122,7 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
     content.elements.insert(TEXT, value);
 }
 
-fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[Operation]) {
+fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[&Operation], cover: &Cover<'_>) {
     let mut by_element: BTreeMap<&Bytes, Vec<&Operation>> = BTreeMap::new();
     for op in operations.iter().filter(|op| kind_of(&op.effect) == kind) {
         for element in op.elements() {
@@ -145,21 +130,16 @@ fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[Operation]
         }
     }
     for (element, touching) in by_element {
-        let value = evaluate_element(content, element, &touching, operations);
+        let value = evaluate_element(content, element, &touching, cover);
         content.elements.insert(element.clone(), value);
     }
 }
 
-fn evaluate_element(
-    content: &Content,
-    element: &Bytes,
-    touching: &[&Operation],
-    operations: &[Operation],
-) -> Value {
+fn evaluate_element(content: &Content, element: &Bytes, touching: &[&Operation], cover: &Cover<'_>) -> Value {
     let mut alive: Vec<&Operation> = touching
         .iter()
         .copied()
-        .filter(|op| !key_covered(op, operations) && !element_covered(op, element, operations))
+        .filter(|op| !cover.key_of(op) && !cover.element_of(op, element))
         .collect();
     alive.sort_by_key(|op| op.order());
     let latest = alive.iter().rev().find_map(|op| op.assigned(element));
@@ -178,81 +158,4 @@ fn evaluate_element(
         value = sum.unwrap_or(value);
     }
     value
-}
-
-/// The register of the expiry time: the longest of those that nothing covers.
-pub(super) fn evaluate_expiry(base: &Content, operations: &[Operation]) -> Expiry {
-    let mut longest: Option<Expiry> = None;
-    let mut base_covered = false;
-    for op in operations {
-        let sets = expiry_of(&op.effect);
-        base_covered |= sets.is_some() || ends_expiry(op, base, operations);
-        let covered = operations.iter().any(|other| {
-            let ends = expiry_of(&other.effect).is_some() || ends_expiry(other, base, operations);
-            ends && other.dot != op.dot && other.sees(op.dot)
-        });
-        if let (Some(expiry), false) = (sets, covered) {
-            longest = Some(longest.map_or(expiry, |known| known.longest(expiry)));
-        }
-    }
-    match longest {
-        Some(expiry) => expiry,
-        // Where types fight for the key, some site had to delete it, and with it the time.
-        None if base_covered || kinds_fight(operations) => Expiry::Never,
-        None => base.expiry,
-    }
-}
-
-fn kinds_fight(operations: &[Operation]) -> bool {
-    let kind = |op: &Operation| kind_of(&op.effect);
-    operations.iter().enumerate().any(|(at, op)| {
-        operations[..at].iter().any(|other| {
-            let differ = kind(op) != kind(other) && kind(op) != Kind::Unknown && kind(other) != Kind::Unknown;
-            differ && !op.sees(other.dot) && !other.sees(op.dot)
-        })
-    })
-}
-
-/// What an effect says of the expiry time.
-fn expiry_of(effect: &Effect) -> Option<Expiry> {
-    match effect {
-        Effect::Set {
-            expiry: SetExpiry::Clear,
-            ..
-        } => Some(Expiry::Never),
-        Effect::Set {
-            expiry: SetExpiry::At(ms),
-            ..
-        } => Some(Expiry::At(*ms)),
-        Effect::Expire { at_unix_ms } => Some(at_unix_ms.map_or(Expiry::Never, Expiry::At)),
-        Effect::Restore { ttl_unix_ms, .. } => Some(ttl_unix_ms.map_or(Expiry::Never, Expiry::At)),
-        _ => None,
-    }
-}
-
-/// Whether an operation shows that the key, and its expiry time, had gone: a DEL, or a command that found no
-/// key, or one of another type, and took effect. A SET replaces any type and may keep the time.
-fn ends_expiry(op: &Operation, base: &Content, operations: &[Operation]) -> bool {
-    let kind = kind_of(&op.effect);
-    match &op.effect {
-        Effect::Del => return true,
-        Effect::Restore { .. } | Effect::Opaque | Effect::Derived => return false,
-        _ if kind == Kind::Unknown => return false,
-        _ => {}
-    }
-    let past: Vec<Operation> = operations
-        .iter()
-        .filter(|other| op.sees(other.dot))
-        .cloned()
-        .collect();
-    let found = if past.is_empty() {
-        base.kind
-    } else {
-        evaluate_value(base, &past).kind
-    };
-    match found {
-        Kind::Absent => true,
-        Kind::Unknown | Kind::Other => false,
-        found => found != kind && !matches!(op.effect, Effect::Set { .. }),
-    }
 }

@@ -4,7 +4,7 @@
 //! and gives the difference. A write that raced with ours is found at the echo and repaired; a repair that
 //! raced is repaired again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -17,6 +17,9 @@ use super::render::render;
 use super::replay::{Root, any_concurrent, arbiter, canonical};
 use crate::causality::{Dot, SiteIx, Vector};
 use crate::command::effect::Effect;
+
+/// An operation's losses are told as far as its key's newest operations go: it has met those before by then.
+const JUDGED_MAX: usize = 64;
 
 /// Identifies a marked transaction of this engine.
 pub type TxnId = u64;
@@ -217,7 +220,7 @@ impl KeyState {
     }
 
     fn add(&mut self, op: Operation) {
-        for older in &self.operations {
+        for older in self.operations.iter().rev().take(JUDGED_MAX) {
             if let Some((rule, winner, loser)) = judge(&op, older) {
                 self.losses.push(Loss {
                     rule,
@@ -229,7 +232,9 @@ impl KeyState {
                 });
             }
         }
-        self.operations.retain(|older| !op.supersedes(older));
+        if op.may_supersede() {
+            self.operations.retain(|older| !op.supersedes(older));
+        }
         self.operations.push(op);
     }
 
@@ -385,12 +390,11 @@ impl KeyState {
         let arbiter = arbiter(&self.operations, &canonical.order);
         if demanded || tainted && arbiter == Some(me) {
             let missing = match &expected.trace {
-                Some((_, done)) => canonical
-                    .order
-                    .iter()
-                    .copied()
-                    .filter(|&at| !done.contains(&self.operations[at].dot))
-                    .collect(),
+                Some((_, done)) => {
+                    let done: BTreeSet<Dot> = done.iter().copied().collect();
+                    let is_missing = |at: &usize| !done.contains(&self.operations[*at].dot);
+                    canonical.order.iter().copied().filter(is_missing).collect()
+                }
                 None => Vec::new(),
             };
             return Repair {
@@ -472,7 +476,7 @@ impl KeyState {
     /// The expiry time is a register of its own, whatever the value needs.
     fn repair_expiry(&mut self, txn: TxnId, repair: &mut Repair) {
         use super::content::Expiry;
-        let want = super::evaluate::evaluate_expiry(&self.base, &self.operations);
+        let want = super::expiry::register(&self.base, &self.operations.iter().collect::<Vec<_>>());
         let have = self.expected().content;
         let at_unix_ms = match want {
             Expiry::Unknown => return,
@@ -525,7 +529,8 @@ impl KeyState {
         if let Some((root, done)) = &mut self.actual.trace {
             // What is folded is base now, for the trace as well.
             *root = Root::Base;
-            done.retain(|dot| self.operations.iter().any(|op| op.dot == *dot));
+            let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
+            done.retain(|dot| kept.contains(dot));
         } else if difference(&evaluate(&self.base, &self.operations), &self.actual.content) == Ok(Vec::new())
         {
             let order = canonical(&self.operations).order;

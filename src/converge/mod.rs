@@ -10,9 +10,11 @@
 
 pub mod content;
 mod contested;
+mod cover;
 pub mod difference;
 mod engine;
 pub mod evaluate;
+mod expiry;
 #[cfg(feature = "io")]
 pub mod io;
 mod key;

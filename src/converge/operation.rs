@@ -95,6 +95,18 @@ impl Operation {
         }
     }
 
+    /// Whether there are operations that this one [supersedes](Operation::supersedes) if it saw them.
+    pub fn may_supersede(&self) -> bool {
+        !matches!(
+            self.effect,
+            Effect::Count { .. }
+                | Effect::HashCount { .. }
+                | Effect::SortedCount { .. }
+                | Effect::Opaque
+                | Effect::Derived
+        )
+    }
+
     /// Whether this operation makes an older one in its past irrelevant for good: whatever the older one
     /// could cover or add, this one covers or adds too.
     pub fn supersedes(&self, older: &Operation) -> bool {

@@ -71,22 +71,31 @@ fn latest_state(operations: &[Operation]) -> Option<usize> {
         .max_by_key(|&at| operations[at].order())
 }
 
+/// Topological in causality, then by [`rank`]. A site's operations see each other, so only the first that is left
+/// of each site can be next, and it is when it sees none of the other sites' firsts.
 fn sort(operations: &[Operation], mut remaining: Vec<usize>) -> Vec<usize> {
-    remaining.sort_by_key(|&at| (!operations[at].is_reset(), operations[at].order()));
+    remaining.sort_unstable_by_key(|&at| operations[at].dot);
+    let mut chains: Vec<&[usize]> = remaining
+        .chunk_by(|&one, &next| operations[one].dot.site == operations[next].dot.site)
+        .collect();
     let mut order = Vec::with_capacity(remaining.len());
-    while !remaining.is_empty() {
-        // Causality has no cycles, so something is always ready.
-        let ready = remaining
-            .iter()
-            .position(|&at| {
-                !remaining
-                    .iter()
-                    .any(|&other| other != at && operations[at].sees(operations[other].dot))
-            })
+    while !chains.is_empty() {
+        let is_ready = |op: &Operation| !chains.iter().any(|chain| op.sees(operations[chain[0]].dot));
+        let next = (0..chains.len())
+            .filter(|&at| is_ready(&operations[chains[at][0]]))
+            .min_by_key(|&at| rank(&operations[chains[at][0]]))
+            // Causality has no cycles, so something is always ready.
             .unwrap_or(0);
-        order.push(remaining.remove(ready));
+        order.push(chains[next][0]);
+        chains[next] = &chains[next][1..];
+        chains.retain(|chain| !chain.is_empty());
     }
     order
+}
+
+/// Resets come first, then what was written first.
+fn rank(op: &Operation) -> impl Ord + use<> {
+    (!op.is_reset(), op.order())
 }
 
 /// Whether the order of some of these was decided by us and not by causality.

@@ -1,0 +1,89 @@
+//! Which operations are covered: what another one saw and overwrote.
+//!
+//! An operation's past is a version vector, so "somebody of these saw it" is one comparison with the join of their
+//! pasts. That keeps evaluation linear in the operations of a key, however many a long cut has gathered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::content::{Kind, kind_of};
+use super::evaluate::is_reset;
+use super::operation::Operation;
+use crate::causality::Vector;
+
+/// The joined pasts of everything that overwrites.
+#[derive(Debug, Default)]
+pub(super) struct Cover<'a> {
+    /// Of those that take the whole key.
+    resets: Option<Vector>,
+    /// Of those of each type: they take the key from every other type.
+    kinds: Vec<(Kind, Vector)>,
+    /// Of those that take the place of an element.
+    elements: BTreeMap<&'a Bytes, Vector>,
+}
+
+impl<'a> Cover<'a> {
+    pub fn of(operations: &[&'a Operation]) -> Cover<'a> {
+        let mut cover = Cover::default();
+        for op in operations {
+            let kind = kind_of(&op.effect);
+            if is_reset(&op.effect) {
+                join(&mut cover.resets, &op.past);
+            }
+            if kind != Kind::Unknown {
+                cover.join_kind(kind, &op.past);
+            }
+            // All that one names it overwrites, or none.
+            let overwrites = op
+                .elements()
+                .next()
+                .is_some_and(|element| op.overwrites_element(element));
+            for element in op.elements().filter(|_| overwrites) {
+                match cover.elements.get_mut(element) {
+                    Some(past) => {
+                        past.join(&op.past);
+                    }
+                    None => {
+                        cover.elements.insert(element, (*op.past).clone());
+                    }
+                }
+            }
+        }
+        cover
+    }
+
+    fn join_kind(&mut self, kind: Kind, past: &Vector) {
+        match self.kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, joined)) => {
+                joined.join(past);
+            }
+            None => self.kinds.push((kind, past.clone())),
+        }
+    }
+
+    /// Whether another operation that saw this one took the whole key from it.
+    pub fn key_of(&self, op: &Operation) -> bool {
+        let kind = kind_of(&op.effect);
+        let saw = |past: &Vector| past.includes(op.dot);
+        self.resets.as_ref().is_some_and(saw)
+            || kind != Kind::Unknown && self.kinds.iter().any(|(other, past)| *other != kind && saw(past))
+    }
+
+    /// Whether a later operation overwrote this element of an operation.
+    pub fn element_of(&self, op: &Operation, element: &Bytes) -> bool {
+        self.elements
+            .get(element)
+            .is_some_and(|past| past.includes(op.dot))
+    }
+}
+
+/// Joins a past to those known.
+pub(super) fn join(joined: &mut Option<Vector>, past: &Vector) {
+    match joined {
+        Some(joined) => {
+            joined.join(past);
+        }
+        None => *joined = Some(past.clone()),
+    }
+}
