@@ -175,7 +175,7 @@ mod socket {
             scope.spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = server.serve(|Request::Status| Response::Status(Box::new(view()))) => {}
+                        () = server.serve(|_| Response::Status(Box::new(view()))) => {}
                         _ = stopped => {}
                     }
                 });

@@ -88,6 +88,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Converge {
     me: SiteIx,
+    now_ms: u64,
     window: Window,
     conflicts: BTreeMap<u64, Vec<KeyState>>,
     counters: Counters,
@@ -103,6 +104,7 @@ impl Converge {
     pub fn new(me: SiteIx) -> Converge {
         Converge {
             me,
+            now_ms: 0,
             window: Window::default(),
             conflicts: BTreeMap::new(),
             counters: Counters::default(),
@@ -110,6 +112,11 @@ impl Converge {
             dirty: Vec::new(),
             losses: Vec::new(),
         }
+    }
+
+    /// The time, Unix milliseconds; it tells for how long keys have been waiting, and decides nothing.
+    pub fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
     }
 
     /// Unstable operations in the window, one per key that they touch.
@@ -133,8 +140,53 @@ impl Converge {
         self.conflicts
             .values()
             .flatten()
-            .filter(|key| key.is_waiting())
+            .filter(|key| key.waiting_for().is_some())
             .count()
+    }
+
+    /// Since when the key has been waiting that waits longest, Unix milliseconds.
+    pub fn waiting_since_ms(&self) -> Option<u64> {
+        self.conflicts
+            .values()
+            .flatten()
+            .filter_map(KeyState::waiting_since_ms)
+            .min()
+    }
+
+    /// Keys that have waited for another site's value for so long that it should be reminded, with that site.
+    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
+        let now_ms = self.now_ms;
+        let keys = self.conflicts.values_mut().flatten();
+        keys.filter_map(|key| {
+            let site = key.is_due(now_ms, after_ms)?;
+            Some((site, key.db(), key.key().clone()))
+        })
+        .collect()
+    }
+
+    /// The value of a key is shipped by the next [`Converge::settle`], in conflict or not.
+    pub fn demand_state(&mut self, fingerprint: u64, db: u32, key: &Bytes, history: &mut impl History) {
+        if !self.conflicts.contains_key(&fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+        self.key_mut(fingerprint, db, key).demand_state();
+        self.compare(fingerprint, db, key);
+    }
+
+    /// The values of all keys that wait for a site are shipped by the next [`Converge::settle`]; gives how many.
+    pub fn overrule(&mut self, site: SiteIx) -> usize {
+        let mut count = 0;
+        for (&fingerprint, keys) in &mut self.conflicts {
+            for key in keys.iter_mut().filter(|key| key.waiting_for() == Some(site)) {
+                count += 1;
+                key.demand_state();
+                if !key.is_dirty() {
+                    key.mark_dirty();
+                    self.dirty.push((fingerprint, key.db(), key.key().clone()));
+                }
+            }
+        }
+        count
     }
 
     /// What happened since the start.
@@ -403,13 +455,13 @@ impl Converge {
     /// Compares ideal and actual of every key that something happened to since the last call: however much
     /// that was, it is one comparison. What is missing goes into transaction `txn`.
     pub fn settle(&mut self, txn: TxnId) -> Vec<KeyRepair> {
-        let me = self.me;
+        let (me, now_ms) = (self.me, self.now_ms);
         let mut repairs = Vec::new();
         for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
             let Some(state) = self.known(fingerprint, db, &key) else {
                 continue;
             };
-            let repair = state.reconcile(me, txn);
+            let repair = state.reconcile(me, txn, now_ms);
             let losses = state.take_losses();
             self.note(losses);
             if repair.is_empty() {
@@ -465,7 +517,7 @@ impl Converge {
         let (window, dirty) = (&mut self.window, &mut self.dirty);
         self.conflicts.retain(|&fingerprint, keys| {
             keys.retain_mut(|key| {
-                if key.is_waiting() && !key.is_dirty() {
+                if key.waiting_for().is_some() && !key.is_dirty() {
                     key.mark_dirty();
                     dirty.push((fingerprint, key.db(), key.key().clone()));
                 }

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::journal::{Journal, JournalError};
 use super::peers::Ack;
 use super::site::{Barrier, Site};
@@ -68,10 +70,35 @@ impl<J: Journal> Site<J> {
         let stable = self.peers.stability.stable().clone();
         self.converge.prune(&stable);
         if self.converge.is_dirty() {
-            let before = self.past.observed.clone();
-            self.settle(&before);
-            self.flush_repairs();
+            self.settle_now();
         }
+    }
+
+    /// Keys whose value this site has waited for in vain for so many milliseconds: their names, for a reminder to
+    /// the site that is to send it.
+    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
+        self.converge.reminders(after_ms)
+    }
+
+    /// Another site waits for a key's value: it is read and becomes an operation of this site.
+    pub fn pulled(&mut self, db: u32, key: &Bytes) {
+        let fingerprint = self.past.fingerprints.of(db, key);
+        self.converge.demand_state(fingerprint, db, key, &mut self.past);
+        self.settle_now();
+    }
+
+    /// A site is gone for good: every key that waits for its value gets the one that this site holds. Gives how
+    /// many keys.
+    pub fn overrule(&mut self, gone: SiteIx) -> usize {
+        let count = self.converge.overrule(gone);
+        self.settle_now();
+        count
+    }
+
+    fn settle_now(&mut self) {
+        let before = self.past.observed.clone();
+        self.settle(&before);
+        self.flush_repairs();
     }
 
     /// A connection to apply on is up, and nothing sent on an earlier one can still be executed. Its first

@@ -23,6 +23,3 @@ pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};
 pub use site::{Counters, Settings, Site};
 pub use txn::{Dump, Outcome, Piece, Queued, Txn};
-
-#[cfg(test)]
-mod tests;

@@ -166,6 +166,7 @@ impl<J: Journal> Site<J> {
     /// The time, Unix milliseconds; every event happens at the time last given.
     pub fn set_time(&mut self, now_unix_ms: u64) {
         self.now_unix_ms = now_unix_ms;
+        self.converge.set_time(now_unix_ms);
     }
 
     /// The sites.

@@ -44,6 +44,13 @@ pub enum Outgoing {
     },
     /// How far we are.
     Ack(Positions),
+    /// We wait for the peer's value of a key.
+    Pull {
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+    },
 }
 
 /// The engine's side of a session. All calls come from the one task that runs it.
@@ -62,6 +69,8 @@ pub trait Flow {
     fn on_batch(&mut self, origin: SiteId, first_seq: Seq, last_seq: Seq, body: Bytes) -> Result<(), String>;
     /// The peer is so far.
     fn on_ack(&mut self, peer: Positions);
+    /// The peer waits for our value of a key.
+    fn on_pull(&mut self, db: u32, key: Bytes);
     /// What to send next, if anything.
     fn poll_send(&mut self) -> Option<Outgoing>;
 }
@@ -197,6 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
             match next {
                 None => break,
                 Some(Outgoing::Ack(positions)) => self.push(&Frame::Ack(positions)),
+                Some(Outgoing::Pull { db, key }) => self.push(&Frame::Pull { db, key }),
                 Some(Outgoing::Batch {
                     origin,
                     first_seq,
@@ -279,6 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
                 done.map_err(Closed::Engine)?;
             }
             Event::Ack(peer) => self.flow.borrow_mut().on_ack(peer),
+            Event::Pull { db, key } => self.flow.borrow_mut().on_pull(db, key),
             Event::Reply(frame) => self.push(&frame),
             Event::Closed(text) => return Err(Closed::ByPeer(text)),
         }

@@ -264,6 +264,28 @@ impl<D: Disk> OriginLog<D> {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Bytes of the records behind an operation, rounded up to a step of the index.
+    pub fn bytes_behind(&self, seq: u64) -> u64 {
+        if seq >= self.last_seq {
+            return 0;
+        }
+        let at = self
+            .segments
+            .partition_point(|segment| segment.first_seq <= seq + 1);
+        let later: u64 = self.segments[at..].iter().map(|segment| segment.bytes).sum();
+        let within = at
+            .checked_sub(1)
+            .and_then(|at| self.segments.get(at))
+            .map_or(0, |segment| {
+                let near = segment.index.partition_point(|(first, _)| *first <= seq + 1);
+                let from = near
+                    .checked_sub(1)
+                    .map_or(SEGMENT_HEADER_BYTES as u64, |near| segment.index[near].1);
+                segment.bytes - from
+            });
+        within + later
+    }
+
     /// Number of the segment that is written, if there is one.
     #[cfg(feature = "io")]
     pub(super) fn newest_segment(&self) -> Option<u64> {

@@ -134,6 +134,15 @@ impl Flow for PeerFlow {
         self.shared.apply.notify_one();
     }
 
+    fn on_pull(&mut self, db: u32, key: Bytes) {
+        let mut node = self.shared.node.borrow_mut();
+        tracing::info!(peer = %node.site.roster().name(self.peer), db, key = %key.escape_ascii(),
+            "a peer waits for our value of a key; it is sent");
+        node.site.pulled(db, &key);
+        drop(node);
+        self.shared.apply.notify_one();
+    }
+
     fn poll_send(&mut self) -> Option<Outgoing> {
         let mut node = self.shared.node.borrow_mut();
         if let Some(batch) = node.site.next_batch_for(self.peer) {
@@ -160,6 +169,9 @@ impl Flow for PeerFlow {
                 link.last_error = Some(CUT.to_owned());
             }
             return None;
+        }
+        if let Some((db, key)) = node.peers[self.peer.at()].reminders.pop_front() {
+            return Some(Outgoing::Pull { db, key });
         }
         let ack = node.site.ack();
         drop(node);
@@ -338,6 +350,7 @@ impl Links {
         sessions[peer.at()] = None;
         let mut node = self.shared.node.borrow_mut();
         node.site.peer_disconnected(peer);
+        node.peers[peer.at()].reminders.clear();
         node.peers[peer.at()].state = PeerState::Connecting;
     }
 }

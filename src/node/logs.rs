@@ -116,6 +116,24 @@ impl Logs {
         self.origins[origin.at()].log.bytes()
     }
 
+    /// Bytes of the operations behind one: to the byte as far as they are at hand, else as the index tells.
+    pub fn bytes_behind(&self, origin: SiteIx, seq: Seq) -> u64 {
+        let origin = &self.origins[origin.at()];
+        if seq >= origin.log.last_seq() {
+            return 0;
+        }
+        let at = origin.recent.partition_point(|batch| batch.last_seq() <= seq);
+        let recent = origin.recent.iter().skip(at);
+        if origin
+            .recent
+            .get(at)
+            .is_none_or(|batch| batch.first_seq > seq + 1)
+        {
+            return origin.log.bytes_behind(seq);
+        }
+        recent.map(|batch| batch.payload_len() as u64).sum()
+    }
+
     /// First operation held of an origin.
     pub fn first(&self, origin: SiteIx) -> Seq {
         self.origins[origin.at()].log.first_seq()

@@ -12,6 +12,7 @@ mod conflicts;
 mod links;
 mod logs;
 mod position;
+mod reminders;
 mod shared;
 mod source;
 mod start;

@@ -1,8 +1,10 @@
 //! What the tasks share.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::logs::Logs;
@@ -21,6 +23,8 @@ pub(super) struct PeerLink {
     pub received: (u64, u64),
     /// How far the peer's clock was ahead of ours at the last batch, milliseconds.
     pub clock_ahead_ms: u64,
+    /// Keys, with their database, whose value this site still has to be reminded of.
+    pub reminders: VecDeque<(u32, Bytes)>,
 }
 
 /// How the link to the database stands, for the status.

@@ -12,7 +12,7 @@ use tokio::task::LocalSet;
 use super::links::{ACK_PAUSE, Links};
 use super::logs::Logs;
 use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
-use super::{applier, source, status};
+use super::{applier, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
 use crate::certs::{CertificateName, Identity, LinkTls};
 use crate::config::{FlushPolicy, LogSync, Secret, Settings, TlsVersion};
@@ -99,6 +99,7 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     let answering = Rc::clone(&shared);
     tokio::task::spawn_local(server.serve(move |request| match request {
         Request::Status => Response::Status(Box::new(status::view(&answering))),
+        Request::Overrule { site } => reminders::overrule(&answering, &site),
     }));
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
@@ -279,6 +280,7 @@ async fn housekeeping(shared: Rc<Shared>) {
             shared.node.borrow_mut().site.journal_mut().request_sync();
         }
         trim(&shared);
+        reminders::remind(&shared);
     }
 }
 

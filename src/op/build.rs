@@ -59,7 +59,7 @@ impl Builder {
         self.push_row(row);
     }
 
-    /// Adds a command that stands in no block.
+    /// Adds a command that stands in no block, behind those of the block that is being read.
     pub fn push_owned(&mut self, command: Bytes, row: Row, block: &[u8]) {
         self.close_run(block);
         self.payload += command.len();

@@ -130,3 +130,23 @@ fn an_echo_behind_the_last_row_is_in_the_batch() {
     let back = Batch::decode(joined(batch.encode(&roster)), &roster).unwrap();
     assert_eq!(back.observed_after().get(SiteIx(1)), 7);
 }
+
+#[test]
+fn a_command_of_no_block_stands_behind_those_of_the_block_being_read() {
+    let block = Bytes::from_static(b"onetwothree");
+    let mut builder = Builder::default();
+    builder.push(0..3, row(0, 1), &block);
+    builder.push(3..6, row(0, 2), &block);
+    builder.push_owned(Bytes::from_static(b"shipped"), row(0, 3), &block);
+    builder.push(6..11, row(0, 4), &block);
+    builder.end_block(&block);
+    let place = builder.place();
+    let batch = builder
+        .finish(place, SiteIx(0), (1, Hlc(1)), Vector::zero(2), source())
+        .unwrap();
+    let commands: Vec<Bytes> = (0..4).map(|at| batch.command(at)).collect();
+    assert_eq!(
+        commands,
+        ["one", "two", "shipped", "three"].map(|text| Bytes::from_static(text.as_bytes()))
+    );
+}

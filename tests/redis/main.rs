@@ -15,3 +15,4 @@ mod loops;
 mod refuse;
 mod restart;
 mod snapshots;
+mod waiting;
