@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::key::{KeyState, Repair, TxnId};
 use super::losses::{Loss, Rule};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use super::window::{Touch, Window};
 use crate::causality::{Dot, SiteIx, Vector};
@@ -417,7 +418,9 @@ impl Converge {
     pub fn echoed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId, effective: &[bool]) {
         if let Some(state) = self.known(fingerprint, db, key) {
             state.echoed(txn, effective);
-            self.compare(fingerprint, db, key);
+            if !off(Mutation::CompareAtEcho) {
+                self.compare(fingerprint, db, key);
+            }
         }
     }
 

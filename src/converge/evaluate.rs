@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, TEXT, Value, add, add_score, kind_of};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -29,7 +30,10 @@ pub fn evaluate(base: &Content, operations: &[Operation]) -> Content {
 fn evaluate_value(base: &Content, operations: &[Operation]) -> Content {
     let alive: Vec<&Operation> = operations.iter().filter(|op| is_alive(op, operations)).collect();
     let base_alive = !covers_base(base, operations);
-    let kind = match alive.iter().max_by_key(|op| op.order()) {
+    let kind = match alive
+        .iter()
+        .max_by_key(|op| (!off(Mutation::TypeConflict)).then(|| op.order()))
+    {
         Some(latest) => kind_of(&latest.effect),
         None if base_alive && base.kind == Kind::Unknown => removal_kind(operations),
         None if base_alive => base.kind,
@@ -86,15 +90,26 @@ fn key_covered(op: &Operation, operations: &[Operation]) -> bool {
         let other_kind = kind_of(&other.effect);
         let overwrites = is_reset(&other.effect)
             || (other_kind != Kind::Unknown && kind != Kind::Unknown && other_kind != kind);
-        overwrites && other.dot != op.dot && other.sees(op.dot)
+        let covers = other.sees(op.dot) || (off(Mutation::ObservedRemove) && !op.sees(other.dot));
+        overwrites && other.dot != op.dot && covers
     })
 }
 
 /// Whether a later operation overwrote this element of an operation.
 fn element_covered(op: &Operation, element: &Bytes, operations: &[Operation]) -> bool {
-    operations
-        .iter()
-        .any(|other| other.overwrites_element(element) && other.dot != op.dot && other.sees(op.dot))
+    let removed_beside =
+        |other: &Operation| off(Mutation::AddWins) && !op.sees(other.dot) && !is_write(&other.effect);
+    operations.iter().any(|other| {
+        let covers = other.sees(op.dot) || removed_beside(other);
+        other.overwrites_element(element) && other.dot != op.dot && covers
+    })
+}
+
+fn is_write(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+    )
 }
 
 fn is_alive(op: &Operation, operations: &[Operation]) -> bool {
@@ -115,7 +130,7 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
     let latest_set = alive
         .iter()
         .filter(|op| matches!(op.effect, Effect::Set { .. }))
-        .max_by_key(|op| op.order());
+        .max_by_key(|op| (!off(Mutation::SetLatestWins)).then(|| op.order()));
     let mut value = match latest_set.map(|op| &op.effect) {
         Some(Effect::Set { value, .. }) => Value::Bytes(value.clone()),
         _ => content.get(&TEXT),
@@ -125,6 +140,9 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
         .filter(|op| matches!(op.effect, Effect::Count { .. }))
         .collect();
     counts.sort_by_key(|op| op.order());
+    if off(Mutation::CountersAddUp) {
+        counts.truncate(1);
+    }
     for op in counts {
         if let Effect::Count { delta } = op.effect
             && let Some(sum) = add(&value, delta)
@@ -161,7 +179,7 @@ fn evaluate_element(
         .copied()
         .filter(|op| !key_covered(op, operations) && !element_covered(op, element, operations))
         .collect();
-    alive.sort_by_key(|op| op.order());
+    alive.sort_by_key(|op| (!off(Mutation::ElementLatestWins)).then(|| op.order()));
     let latest = alive.iter().rev().find_map(|op| op.assigned(element));
     let overwritten = touching.iter().any(|op| op.overwrites_element(element));
     let mut value = match latest {
@@ -192,7 +210,11 @@ pub(super) fn evaluate_expiry(base: &Content, operations: &[Operation]) -> Expir
             ends && other.dot != op.dot && other.sees(op.dot)
         });
         if let (Some(expiry), false) = (sets, covered) {
-            longest = Some(longest.map_or(expiry, |known| known.longest(expiry)));
+            let longer = |known: Expiry| match off(Mutation::LongestExpiry) {
+                true => expiry,
+                false => known.longest(expiry),
+            };
+            longest = Some(longest.map_or(expiry, longer));
         }
     }
     match longest {

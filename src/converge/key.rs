@@ -12,6 +12,7 @@ use super::content::{Content, kind_of};
 use super::difference::difference;
 use super::evaluate::evaluate;
 use super::losses::{Loss, judge};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use super::render::render;
 use super::replay::{Root, any_concurrent, arbiter, canonical};
@@ -506,6 +507,7 @@ impl KeyState {
         loop {
             let blocked = (0..fold.len()).find(|&at| {
                 fold[at]
+                    && !off(Mutation::FoldStable)
                     && (0..fold.len())
                         .any(|kept| !fold[kept] && !self.operations[kept].sees(self.operations[at].dot))
             });

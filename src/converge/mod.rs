@@ -14,6 +14,7 @@ mod engine;
 pub mod evaluate;
 mod key;
 mod losses;
+pub mod mutation;
 mod operation;
 pub mod render;
 pub mod replay;

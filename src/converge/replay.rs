@@ -4,6 +4,7 @@
 //! allows, then by timestamp. It is the same at every site, and deterministic commands executed in the same
 //! order from the same root give the same value.
 
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
@@ -72,7 +73,9 @@ fn latest_state(operations: &[Operation]) -> Option<usize> {
 }
 
 fn sort(operations: &[Operation], mut remaining: Vec<usize>) -> Vec<usize> {
-    remaining.sort_by_key(|&at| (!operations[at].is_reset(), operations[at].order()));
+    remaining.sort_by_key(|&at| {
+        (!off(Mutation::ReplayOrder)).then(|| (!operations[at].is_reset(), operations[at].order()))
+    });
     let mut order = Vec::with_capacity(remaining.len());
     while !remaining.is_empty() {
         // Causality has no cycles, so something is always ready.
@@ -105,7 +108,7 @@ pub fn arbiter(operations: &[Operation], order: &[usize]) -> Option<SiteIx> {
             .iter()
             .map(|&at| &operations[at])
             .filter(|op| !derived || matches!(op.effect, Effect::Derived))
-            .max_by_key(|op| op.order())
+            .max_by_key(|op| (!off(Mutation::Arbiter)).then(|| op.order()))
     };
     latest(true).or_else(|| latest(false)).map(|op| op.dot.site)
 }

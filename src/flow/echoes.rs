@@ -12,6 +12,7 @@ use super::site::Site;
 use super::txn::Outcome;
 use crate::command::{Class, Control, EffectClass, Spec};
 use crate::converge::TxnId;
+use crate::converge::mutation::{Mutation, off};
 use crate::echo::Marker;
 use crate::op::Row;
 use crate::resp::encode;
@@ -166,7 +167,9 @@ impl<J: Journal> Site<J> {
             && seq > self.observed.get(site)
         {
             self.observed.advance(site, seq);
-            self.clock.absorb(echo.marker.time);
+            if !off(Mutation::ClockAbsorbs) {
+                self.clock.absorb(echo.marker.time);
+            }
             if self.builder.count() > 0 {
                 self.reading.marks.push((site, seq));
             }

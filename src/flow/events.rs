@@ -10,6 +10,7 @@ use super::site::{Barrier, Site};
 use super::txn::{Outcome, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
+use crate::converge::mutation::{Mutation, off};
 use crate::converge::{Arrival, TxnId};
 use crate::op::{Batch, Row};
 
@@ -159,7 +160,7 @@ impl<J: Journal> Site<J> {
 
     /// An operation that arrives while a FLUSH concurrent with it is unstable: its key takes the FLUSH in.
     pub(super) fn meet_flushes(&mut self, dot: Dot, past: &Vector) {
-        if self.flushes.is_empty() {
+        if self.flushes.is_empty() || off(Mutation::FlushMeets) {
             return;
         }
         let stable = self.peers.stability.stable().clone();
@@ -202,7 +203,7 @@ impl<J: Journal> Site<J> {
             }
             self.past.observed.advance(site, seq);
             self.running.advance(site, seq);
-            if self.submitted.get(site) < seq {
+            if self.submitted.get(site) < seq && !off(Mutation::ExactlyOnce) {
                 self.submitted.advance(site, seq);
             }
         }

@@ -113,6 +113,13 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn force(&mut self, segment: u64) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        let file = state.files.get_mut(&segment).ok_or_else(missing)?;
+        file.forced = file.bytes.len();
+        Ok(())
+    }
+
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.0
             .borrow_mut()

@@ -14,6 +14,7 @@ mod host;
 mod journal;
 mod judge;
 mod net;
+mod oracle;
 mod plan;
 mod random;
 mod resp;

@@ -1,8 +1,10 @@
 //! A site: a database and the syncer beside it, with what the program does between the engine and the outside.
 
-use bytes::BytesMut;
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
 use syncer::causality::{Roster, SiteId};
-use syncer::flow::{Journal, Settings, Site, Stop};
+use syncer::flow::{Settings, Site, Stop};
 
 use crate::applier::{Applier, Connection};
 use crate::database::{Database, Version};
@@ -18,6 +20,8 @@ pub struct HostSettings {
     pub force_each: bool,
     /// Bytes of a log segment.
     pub segment_bytes: u64,
+    /// After how long another site is reminded of a value that it should send, milliseconds.
+    pub remind_ms: u64,
     /// The engine's settings.
     pub flow: Settings,
     /// How far the syncer's clock is ahead, milliseconds.
@@ -44,6 +48,8 @@ pub struct Running {
     stream: Option<Stream>,
     apply: Option<(Applier, Connection)>,
     getack: Option<u64>,
+    /// Keys whose value was waited for in vain, for each site that should send it.
+    pub reminders: Vec<VecDeque<(u32, Bytes)>>,
 }
 
 struct Stream {
@@ -124,6 +130,7 @@ impl Host {
             stream: None,
             apply: None,
             getack: None,
+            reminders: vec![VecDeque::new(); self.sites],
         });
         Ok(())
     }
@@ -299,6 +306,9 @@ impl Host {
             running.site.set_time(self.now);
             running.site.take_losses();
             running.site.prune();
+            for (site, db, key) in running.site.reminders(self.settings.remind_ms) {
+                running.reminders[site.at()].push_back((db, key));
+            }
         }
     }
 

@@ -12,7 +12,8 @@ pub fn judge(world: &World) -> Result<(), String> {
         return Err(twice.clone());
     }
     equal_data(world)?;
-    empty_windows(world)
+    empty_windows(world)?;
+    crate::oracle::judge(world)
 }
 
 /// The data of a database, without what belongs to the syncer.

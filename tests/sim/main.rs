@@ -14,6 +14,7 @@ mod host;
 mod journal;
 mod judge;
 mod net;
+mod oracle;
 mod plan;
 mod random;
 mod resp;
@@ -21,6 +22,9 @@ mod run;
 mod shrink;
 mod world;
 
+/// Seeds of the test.
+const SEEDS: u64 = 3_000;
+
 fn main() -> std::process::ExitCode {
-    run::main(Some(run::SEEDS))
+    run::main(Some(SEEDS))
 }

@@ -74,7 +74,11 @@ impl Link {
         if !ends[end].session.is_streaming() {
             return false;
         }
-        let frame = next_frame(&mut running.site, &mut ends[end]);
+        let reminder = running.reminders[ends[end].peer].pop_front();
+        let frame = match reminder {
+            Some((db, key)) => Some(Frame::Pull { db, key }),
+            None => next_frame(&mut running.site, &mut ends[end]),
+        };
         let sent = frame.is_some();
         if let Some(frame) = frame {
             push(&mut ends[1 - end], arrives, frame);
@@ -189,6 +193,7 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
             site.received(&Rc::new(batch)).map_err(|_| Broken::Log)?;
         }
         Event::Ack(positions) => site.acknowledged(peer, &ack(&roster, &positions)),
+        Event::Pull { db, key } => site.pulled(db, &key),
         Event::Reply(frame) => return Ok(Some(frame)),
         Event::Nothing => {}
         Event::Closed(text) => return Err(Broken::Bug(text)),

@@ -157,6 +157,7 @@ fn host(random: &mut Random) -> HostSettings {
             Version::Valkey8,
         ]),
         force_each: random.chance(70),
+        remind_ms: random.pick(&[30, 1_000, 1_000_000]),
         segment_bytes: random.pick(&[400, 4_000, 1 << 20]),
         flow: Settings {
             transaction_commands_max: if small { 1 + random.below(4) as usize } else { 512 },

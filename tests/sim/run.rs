@@ -9,8 +9,6 @@ use crate::plan::Plan;
 use crate::shrink::{outcome, shrink};
 use crate::world::World;
 
-/// Seeds of the test.
-pub const SEEDS: u64 = 3_000;
 /// Most runs spent on making a failure small.
 const SHRINK_TRIES: usize = 3_000;
 
