@@ -252,8 +252,9 @@ fn expiry_of(effect: &Effect) -> Option<Expiry> {
     }
 }
 
-/// Whether an operation shows that the key, and its expiry time, had gone: a DEL, or a command that found no
-/// key, or one of another type, and took effect. A SET replaces any type and may keep the time.
+/// Whether an operation shows that the key, and its expiry time, had gone: a DEL, a command that found no key,
+/// or one of another type, and took effect, or one that took the last element. A SET replaces any type and may
+/// keep the time.
 fn ends_expiry(op: &Operation, base: &Content, operations: &[Operation]) -> bool {
     let kind = kind_of(&op.effect);
     match &op.effect {
@@ -262,11 +263,18 @@ fn ends_expiry(op: &Operation, base: &Content, operations: &[Operation]) -> bool
         _ if kind == Kind::Unknown => return false,
         _ => {}
     }
-    let past: Vec<Operation> = operations
+    let mut past: Vec<Operation> = operations
         .iter()
         .filter(|other| op.sees(other.dot))
         .cloned()
         .collect();
+    if !is_write(&op.effect) {
+        past.push(op.clone());
+        if evaluate_value(base, &past).kind == Kind::Absent {
+            return true;
+        }
+        past.pop();
+    }
     let found = if past.is_empty() {
         base.kind
     } else {

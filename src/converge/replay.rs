@@ -38,7 +38,9 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
         .filter(|&at| {
             let op = &operations[at];
             let is_value = !matches!(op.effect, Effect::Restore { .. } | Effect::Expire { .. });
-            is_value && !state.is_some_and(|state| operations[state].sees(op.dot))
+            is_value
+                && !state.is_some_and(|state| operations[state].sees(op.dot))
+                && !is_reset_away(op, operations)
         })
         .collect();
     let order = sort(operations, remaining);
@@ -57,6 +59,15 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
             }
         }
     }
+}
+
+/// Whether a DEL or SET has seen it. It must not stand in the order at all: the order by time may put something
+/// that the reset has not seen before it, and so before the reset.
+fn is_reset_away(op: &Operation, operations: &[Operation]) -> bool {
+    operations.iter().any(|other| {
+        let resets = matches!(other.effect, Effect::Del | Effect::Set { .. });
+        resets && other.dot != op.dot && other.sees(op.dot)
+    })
 }
 
 /// Of several shipped values that nothing newer covers, the latest.

@@ -185,6 +185,14 @@ fn ends(op: &Op, ops: &[&Op]) -> bool {
     }
     let Some(kind) = op.kind() else { return false };
     let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
+    let after: Vec<&Op> = ops
+        .iter()
+        .copied()
+        .filter(|other| op.sees(other) || std::ptr::eq(*other, op))
+        .collect();
+    if value(&after).is_none() {
+        return true;
+    }
     match value(&past) {
         None => true,
         Some(_) if matches!(op.effect, Effect::Set(..)) => false,
