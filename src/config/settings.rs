@@ -23,12 +23,16 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// The log on disk.
     pub log: Log,
+    /// The index of unstable operations.
+    pub window: Window,
     /// Writing to the database.
     pub apply: Apply,
     /// The conflict log.
     pub conflicts: Conflicts,
     /// What a flush does elsewhere.
     pub flush: FlushPolicy,
+    /// What becomes of other sites' dumps that only a module can read.
+    pub restore_modules: ModulePolicy,
     /// This syncer's certificate and the policy of its links.
     pub certificates: Certificates,
     /// The syncer's own log lines.
@@ -91,6 +95,13 @@ pub struct Log {
     pub sync: LogSync,
 }
 
+/// See the rows `window.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Window {
+    pub memory_max: u64,
+}
+
 /// When the log is forced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogSync {
@@ -140,6 +151,16 @@ pub enum FlushPolicy {
     Propagate,
     /// Nothing.
     Ignore,
+}
+
+/// What becomes of a dump of a module's own type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModulePolicy {
+    /// It is refused and told.
+    #[default]
+    Refuse,
+    /// The database gets it as it came.
+    Allow,
 }
 
 /// See the rows `certificates.*`.
@@ -194,9 +215,11 @@ pub(super) struct Draft {
     pub data_dir: Option<PathBuf>,
     pub link: Link,
     pub log: Log,
+    pub window: Window,
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
+    pub restore_modules: ModulePolicy,
     pub certificates_dir: Option<PathBuf>,
     pub tls_version_min: TlsVersion,
     pub tracing: Tracing,
@@ -292,9 +315,11 @@ impl Draft {
             link: self.link,
             peers,
             log: self.log,
+            window: self.window,
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,
+            restore_modules: self.restore_modules,
             certificates: Certificates {
                 dir: self.certificates_dir.unwrap_or_else(|| data_dir.join("certs")),
                 tls_version_min: self.tls_version_min,

@@ -217,6 +217,39 @@ impl KeyState {
         self.add(op);
     }
 
+    /// Adds an operation that emptied the whole database before this key came into conflict by what `arrived`.
+    /// What it saw of the key went then; what followed it stands on nothing.
+    pub fn flushed_before(&mut self, flush: Operation, arrived: Dot) {
+        let flying: Vec<Dot> = self
+            .in_flight
+            .iter()
+            .flat_map(|flight| flight.steps.iter().filter_map(|step| step.dot))
+            .collect();
+        let executed = |op: &&Operation| op.dot != arrived && !flying.contains(&op.dot);
+        if self
+            .operations
+            .iter()
+            .filter(executed)
+            .any(|op| flush.sees(op.dot))
+        {
+            let mut actual = Actual {
+                content: Content::absent(),
+                trace: Some((Root::Empty, Vec::new())),
+            };
+            for op in self
+                .operations
+                .iter()
+                .filter(executed)
+                .filter(|op| !flush.sees(op.dot))
+            {
+                actual.content = actual.content.after(&op.effect);
+                extend(&mut actual.trace, &op.effect, op.dot);
+            }
+            self.actual = actual;
+        }
+        self.add(flush);
+    }
+
     fn add(&mut self, op: Operation) {
         for older in &self.operations {
             if let Some((rule, winner, loser)) = judge(&op, older) {
@@ -503,26 +536,25 @@ impl KeyState {
 
     /// Folds into the base what is stable and in the past of everything that stays.
     fn fold_stable(&mut self, stable: &Vector) {
-        let mut fold: Vec<bool> = self.operations.iter().map(|op| stable.includes(op.dot)).collect();
+        // What is stable and was seen by everything that stays.
+        let mut seen = stable.clone();
         loop {
-            let blocked = (0..fold.len()).find(|&at| {
-                fold[at]
-                    && !off(Mutation::FoldStable)
-                    && (0..fold.len())
-                        .any(|kept| !fold[kept] && !self.operations[kept].sees(self.operations[at].dot))
-            });
-            match blocked {
-                Some(at) => fold[at] = false,
-                None => break,
+            let before = seen.clone();
+            for op in self.operations.iter().filter(|op| !before.includes(op.dot)) {
+                if !off(Mutation::FoldStable) {
+                    seen.meet(&op.past);
+                }
+            }
+            if seen == before {
+                break;
             }
         }
-        if !fold.contains(&true) {
+        let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(|op| seen.includes(op.dot));
+        if folded.is_empty() {
+            self.operations = kept;
             return;
-        }
-        let mut folded = Vec::new();
-        let mut kept = Vec::new();
-        for (op, fold) in std::mem::take(&mut self.operations).into_iter().zip(fold) {
-            if fold { folded.push(op) } else { kept.push(op) }
         }
         self.base = evaluate(&self.base, &folded);
         self.operations = kept;

@@ -56,12 +56,17 @@ impl<J: Journal> Site<J> {
             State::Local { .. } | State::Echo(_) => return Ok(Progress::Used(len)),
         };
         let ours = marker.writer == self.writer;
-        let txn = self
+        let found = self
             .past
             .in_flight
             .iter()
-            .find(|txn| ours && txn.id == marker.txn);
+            .enumerate()
+            .find(|(_, txn)| ours && txn.id == marker.txn);
+        // Replies of a connection that is lost never come, and the present one's barrier stands behind this.
+        let will_answer = found.is_some_and(|(place, _)| place < self.unsent);
+        let txn = found.map(|(_, txn)| txn);
         if let Some(txn) = txn
+            && will_answer
             && txn.outcome.is_none()
             && txn.ships().next().is_some()
         {

@@ -88,8 +88,10 @@ impl<J: Journal> Site<J> {
                 Event::Echo { .. } => {}
             }
         }
+        self.hold_if_at_fault(&before);
         self.settle(&before);
         self.flush_repairs();
+        self.relieve();
     }
 
     fn local_rows(&mut self, batch: Option<&Rc<Batch>>, from: usize, to: usize) {
@@ -144,6 +146,7 @@ impl<J: Journal> Site<J> {
             };
             self.converge.local(arrival, &mut self.past);
         }
+        self.meet_flushes(dot, &past);
         self.contest();
     }
 
@@ -174,7 +177,7 @@ impl<J: Journal> Site<J> {
                     continue;
                 }
                 self.converge
-                    .meet(fingerprint, share.db, &share.key, &flush, &mut self.past);
+                    .meet(fingerprint, share.db, &share.key, (dot, &flush), &mut self.past);
             }
         }
     }

@@ -8,6 +8,7 @@
 //! anybody else can see it; remote operations are submitted in causal order; what a marker covers is never
 //! submitted again; the position that is kept never lies inside a unit.
 
+mod dumps;
 mod echoes;
 mod events;
 mod history;
@@ -15,6 +16,7 @@ mod inbound;
 mod journal;
 mod outbound;
 mod peers;
+mod rebuild;
 mod site;
 mod txn;
 
@@ -23,3 +25,6 @@ pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};
 pub use site::{Counters, Settings, Site};
 pub use txn::{Dump, Outcome, Piece, Queued, Txn};
+
+#[cfg(test)]
+mod window_tests;

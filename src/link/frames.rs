@@ -176,15 +176,6 @@ impl Decoder {
         body(kind, frame).map(Some)
     }
 
-    /// How many bytes are missing of the frame at the start of `input`; 0 if it is whole or wrong.
-    pub fn missing(&self, input: &BytesMut) -> usize {
-        match self.header(input) {
-            Ok(Some((len, _))) => (HEADER_BYTES + len).saturating_sub(input.len()),
-            Ok(None) => HEADER_BYTES - input.len(),
-            Err(_) => 0,
-        }
-    }
-
     fn header(&self, input: &BytesMut) -> Result<Option<(usize, u8)>, FrameError> {
         if input.len() < HEADER_BYTES {
             return Ok(None);

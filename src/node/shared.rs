@@ -93,6 +93,18 @@ impl Shared {
         self.ending.notify_one();
     }
 
+    /// Ends the syncer if it does not know any more what conflicts. The next start makes the window anew from the
+    /// logs, in which everything is.
+    pub fn end_at_fault(&self) {
+        let fault = self.node.borrow().site.fault().map(ToString::to_string);
+        if let Some(fault) = fault {
+            self.end(&format!(
+                "{fault}; what conflicts is not known any more, so this syncer ends and has to be \
+                started again"
+            ));
+        }
+    }
+
     /// Wakes every link.
     pub fn wake_links(&self) {
         self.links.iter().for_each(Notify::notify_one);

@@ -15,8 +15,9 @@ use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
 use super::{applier, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
 use crate::certs::{CertificateName, Identity, LinkTls};
-use crate::config::{FlushPolicy, LogSync, Secret, Settings, TlsVersion};
+use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, TlsVersion};
 use crate::control::{self, Request, Response};
+use crate::converge::io::FileSpill;
 use crate::database::io::DbTls;
 use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
@@ -34,6 +35,14 @@ pub enum Error {
     /// The logs.
     #[error(transparent)]
     Log(#[from] crate::log::LogError),
+    /// The window's files.
+    #[error("the window's directory {} cannot be made: {error}", dir.display())]
+    Window {
+        /// Where.
+        dir: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The certificates.
     #[error(transparent)]
     Certificates(#[from] crate::certs::Error),
@@ -229,8 +238,13 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         transaction_bytes_max: usize::try_from(settings.apply.transaction_bytes_max).unwrap_or(usize::MAX),
         in_flight_bytes_max: usize::try_from(settings.apply.in_flight_bytes_max).unwrap_or(usize::MAX),
         propagate_flush: settings.flush == FlushPolicy::Propagate,
+        restore_modules: settings.restore_modules == ModulePolicy::Allow,
     };
     let mut site = Site::new(roster.clone(), &settings.database_id, writer, flow, logs);
+    let memory_max = usize::try_from(settings.window.memory_max).unwrap_or(usize::MAX);
+    let dir = settings.data_dir.join("window");
+    let disk = FileSpill::begin(&dir).map_err(|error| Error::Window { dir, error })?;
+    site.spill_to(Box::new(disk), memory_max);
     site.set_time(now_unix_ms());
     if let Some(position) = position {
         let named = |(site, seq)| format!("{} {seq}", roster.name(site));
@@ -252,6 +266,7 @@ async fn acknowledge(shared: Rc<Shared>) {
     loop {
         shared.moved.notified().await;
         tokio::time::sleep(ACK_PAUSE).await;
+        shared.end_at_fault();
         shared.keep_position();
         let losses = shared.node.borrow_mut().site.take_losses();
         super::conflicts::write(&shared, losses);
@@ -268,6 +283,7 @@ async fn housekeeping(shared: Rc<Shared>) {
     let mut kept = None;
     loop {
         ticks.tick().await;
+        shared.end_at_fault();
         let now = {
             let node = shared.node.borrow();
             (node.site.source(), node.site.stable().clone())

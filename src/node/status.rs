@@ -44,6 +44,8 @@ pub(super) fn view(shared: &Shared) -> StatusView {
         peers,
         window: WindowView {
             operations: converge.unstable() as u64,
+            memory_bytes: converge.window_size().memory_bytes as u64,
+            disk_bytes: converge.window_size().disk_bytes,
             keys_in_conflict: converge.keys_in_conflict() as u64,
             keys_waiting: converge.keys_waiting() as u64,
             waiting_ms_max: converge
@@ -58,6 +60,7 @@ pub(super) fn view(shared: &Shared) -> StatusView {
             remote_operations_fast: counters.fast,
             keys_reconciled: conflicts.repairs,
             commands_refused: counters.refused,
+            values_refused: counters.values_refused,
             apply_retries: counters.retried,
             partial_resyncs: node.captured.continues,
             full_resyncs: node.captured.full_resyncs,

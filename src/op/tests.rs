@@ -150,3 +150,22 @@ fn a_command_of_no_block_stands_behind_those_of_the_block_being_read() {
         ["one", "two", "shipped", "three"].map(|text| Bytes::from_static(text.as_bytes()))
     );
 }
+
+/// What is counted on from here cannot overflow, and nobody is in its own past.
+#[test]
+fn numbers_that_cannot_be_are_refused() {
+    let whole = joined(sample().encode(&roster("a")));
+    let with = |at: usize, number: u64| {
+        let mut bytes = whole[0].to_vec();
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        Batch::decode(vec![bytes.into()], &roster("a"))
+    };
+    let (first_seq, time, observed_of_a) = (10, 18, 79 + 2);
+    assert!(with(first_seq, crate::causality::SEQ_MAX - 3).is_ok());
+    assert!(with(first_seq, crate::causality::SEQ_MAX - 2).is_err());
+    assert!(with(first_seq, u64::MAX).is_err());
+    assert!(with(time, Hlc::MAX.0).is_ok());
+    assert!(with(time, Hlc::MAX.0 + 1).is_err());
+    assert!(with(observed_of_a, 10).is_ok());
+    assert!(with(observed_of_a, 11).is_err());
+}

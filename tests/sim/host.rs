@@ -117,6 +117,7 @@ impl Host {
         let writer = self.runs * 100 + self.at as u64;
         let mut site = Site::new(roster, DATABASE_ID, writer, self.settings.flow.clone(), logs);
         site.set_time(self.now);
+        site.set_rdb_version(10);
         if let Some(position) = position {
             site.recover(
                 Some(position.source),

@@ -1,7 +1,10 @@
-//! Values as DUMP gives them: the plainest RDB encodings, version 9, CRC-64. Streams stand in an encoding of
-//! the model's own.
+//! Values as DUMP gives them: the plainest RDB encodings, version 9, CRC-64. Streams are written and read by the
+//! engine's own codec, which has tests on real servers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use syncer::value as codec;
 
 use super::value::{Group, Pending, Stream, Value};
 use crate::resp::Word;
@@ -11,7 +14,6 @@ const LIST: u8 = 1;
 const SET: u8 = 2;
 const HASH: u8 = 4;
 const SORTED: u8 = 5;
-const STREAM: u8 = 15;
 const VERSION: u16 = 9;
 
 /// A value's payload.
@@ -41,8 +43,9 @@ pub fn dump(value: &Value) -> Word {
             }
         }
         Value::Stream(value) => {
-            out.push(STREAM);
-            stream(&mut out, value);
+            return codec::encode(&codec::Value::Stream(stream(value)), 10)
+                .expect("a stream")
+                .to_vec();
         }
     }
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -73,34 +76,87 @@ fn string(out: &mut Vec<u8>, word: &[u8]) {
     out.extend_from_slice(word);
 }
 
-fn stream(out: &mut Vec<u8>, value: &Stream) {
-    let number = |out: &mut Vec<u8>, number: u64| string(out, number.to_string().as_bytes());
-    let id = |out: &mut Vec<u8>, id: (u64, u64)| {
-        number(out, id.0);
-        number(out, id.1);
+fn stream(value: &Stream) -> codec::Stream {
+    let id = |(ms, seq): (u64, u64)| codec::StreamId { ms, seq };
+    let bytes = |word: &Word| Bytes::copy_from_slice(word);
+    let group = |(name, group): (&Word, &Group)| codec::Group {
+        name: bytes(name),
+        last_id: id(group.last),
+        entries_read: None,
+        pending: group
+            .pending
+            .iter()
+            .map(|(entry, pending)| codec::Pending {
+                id: id(*entry),
+                consumer: bytes(&pending.consumer),
+                delivered_unix_ms: pending.delivered_ms as i64,
+                deliveries: pending.count,
+            })
+            .collect(),
+        consumers: group
+            .consumers
+            .iter()
+            .map(|name| codec::Consumer {
+                name: bytes(name),
+                seen_unix_ms: 0,
+                active_unix_ms: 0,
+            })
+            .collect(),
     };
-    length(out, value.entries.len());
-    for (entry, fields) in &value.entries {
-        id(out, *entry);
-        length(out, fields.len());
-        fields.iter().for_each(|field| string(out, field));
+    let entry = |(entry, fields): (&(u64, u64), &Vec<Word>)| codec::Entry {
+        id: id(*entry),
+        fields: fields
+            .chunks_exact(2)
+            .map(|pair| (bytes(&pair[0]), bytes(&pair[1])))
+            .collect(),
+    };
+    codec::Stream {
+        entries: value.entries.iter().map(entry).collect(),
+        last_id: id(value.last),
+        max_deleted_id: id(value.max_deleted),
+        entries_added: value.added,
+        groups: value.groups.iter().map(group).collect(),
     }
-    id(out, value.last);
-    id(out, value.max_deleted);
-    number(out, value.added);
-    length(out, value.groups.len());
-    for (name, group) in &value.groups {
-        string(out, name);
-        id(out, group.last);
-        length(out, group.consumers.len());
-        group.consumers.iter().for_each(|consumer| string(out, consumer));
-        length(out, group.pending.len());
-        for (entry, pending) in &group.pending {
-            id(out, *entry);
-            string(out, &pending.consumer);
-            number(out, pending.delivered_ms);
-            number(out, pending.count);
-        }
+}
+
+fn stream_of(value: codec::Stream) -> Stream {
+    let id = |id: codec::StreamId| (id.ms, id.seq);
+    let group = |group: codec::Group| {
+        let pending = group.pending.into_iter().map(|pending| {
+            let of = Pending {
+                consumer: pending.consumer.to_vec(),
+                delivered_ms: pending.delivered_unix_ms as u64,
+                count: pending.deliveries,
+            };
+            (id(pending.id), of)
+        });
+        let of = Group {
+            last: id(group.last_id),
+            pending: pending.collect(),
+            consumers: group
+                .consumers
+                .into_iter()
+                .map(|consumer| consumer.name.to_vec())
+                .collect(),
+        };
+        (group.name.to_vec(), of)
+    };
+    let words = |fields: Vec<(Bytes, Bytes)>| {
+        fields
+            .into_iter()
+            .flat_map(|(f, v)| [f.to_vec(), v.to_vec()])
+            .collect()
+    };
+    Stream {
+        entries: value
+            .entries
+            .into_iter()
+            .map(|entry| (id(entry.id), words(entry.fields)))
+            .collect(),
+        last: id(value.last_id),
+        max_deleted: id(value.max_deleted_id),
+        added: value.entries_added,
+        groups: value.groups.into_iter().map(group).collect(),
     }
 }
 
@@ -121,8 +177,10 @@ pub fn restore(payload: &[u8]) -> Option<Value> {
         SET => Value::Set(reader.strings()?.into_iter().collect::<BTreeSet<_>>()),
         HASH => Value::Hash(reader.hash()?),
         SORTED => Value::Sorted(reader.sorted()?),
-        STREAM => Value::Stream(reader.stream()?),
-        _ => return None,
+        _ => match codec::decode(&Bytes::copy_from_slice(payload)).ok()? {
+            codec::Value::Stream(stream) => return Some(Value::Stream(stream_of(stream))),
+            _ => return None,
+        },
     };
     reader.0.is_empty().then_some(value)
 }
@@ -176,41 +234,5 @@ impl Reader<'_> {
             sorted.insert(member, f64::from_le_bytes(*score));
         }
         Some(sorted)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        String::from_utf8(self.string()?).ok()?.parse().ok()
-    }
-
-    fn id(&mut self) -> Option<(u64, u64)> {
-        Some((self.number()?, self.number()?))
-    }
-
-    fn stream(&mut self) -> Option<Stream> {
-        let mut value = Stream::default();
-        for _ in 0..self.length()? {
-            value.entries.insert(self.id()?, self.strings()?);
-        }
-        (value.last, value.max_deleted, value.added) = (self.id()?, self.id()?, self.number()?);
-        for _ in 0..self.length()? {
-            let (name, last) = (self.string()?, self.id()?);
-            let consumers = self.strings()?.into_iter().collect();
-            let mut group = Group {
-                last,
-                consumers,
-                pending: BTreeMap::new(),
-            };
-            for _ in 0..self.length()? {
-                let entry = self.id()?;
-                let pending = Pending {
-                    consumer: self.string()?,
-                    delivered_ms: self.number()?,
-                    count: self.number()?,
-                };
-                group.pending.insert(entry, pending);
-            }
-            value.groups.insert(name, group);
-        }
-        Some(value)
     }
 }
