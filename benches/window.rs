@@ -67,10 +67,9 @@ fn filled(operations: u64, disk: Option<&std::path::Path>) -> (Window, Duration)
     (window, longest)
 }
 
-fn sizes(c: &Criterion) -> Vec<u64> {
+fn sizes() -> Vec<u64> {
     // `cargo test --benches` and `-- --test` only ask whether it runs.
     let smoke = std::env::args().any(|arg| arg == "--test") || !std::env::args().any(|arg| arg == "--bench");
-    let _ = c;
     if smoke {
         vec![10_000]
     } else {
@@ -102,9 +101,9 @@ fn longest_of_both(operations: u64) -> Duration {
     longest
 }
 
-fn figures(c: &mut Criterion) {
+fn figures(_: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
-    for operations in sizes(c) {
+    for operations in sizes() {
         println!(
             "longest call, {operations} operations, nothing looked up: {:?}; everything looked up: {:?}",
             filled(operations, None).1,
@@ -127,7 +126,7 @@ fn figures(c: &mut Criterion) {
 /// A site whose peers are silent: its own operations, one after the other.
 fn own(c: &mut Criterion) {
     let mut group = c.benchmark_group("own_after_own");
-    for operations in sizes(c) {
+    for operations in sizes() {
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::from_parameter(operations), |b| {
             let mut random = Random(7);
@@ -151,12 +150,12 @@ fn own(c: &mut Criterion) {
 /// Both sites write, each of them a window behind the other; no key is hit twice.
 fn both(c: &mut Criterion) {
     let mut group = c.benchmark_group("both_write");
-    for operations in sizes(c) {
+    for operations in sizes() {
         group.throughput(Throughput::Elements(1));
         group.bench_function(BenchmarkId::from_parameter(operations), |b| {
             let (mut random, mut window) = (Random(7), Window::default());
             let half = operations / 2;
-            let (mut seq, mut stable) = (0, past(0, 0));
+            let (mut seq, mut stable) = (0u64, past(0, 0));
             let mut step = |window: &mut Window| {
                 seq += 1;
                 let behind = seq.saturating_sub(half);
@@ -180,7 +179,7 @@ fn look(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let mut group = c.benchmark_group("look");
     let seen = past(0, 0);
-    for operations in sizes(c) {
+    for operations in sizes() {
         for (place, disk) in [("memory", None), ("64MiB_and_disk", Some(dir.path()))] {
             let (mut window, _) = filled(operations, disk);
             let mut random = Random(11);

@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
-use super::pace::{Pace, REST_MS};
 use super::rdb::{Item, Reader};
 use super::{
-    AckPolicy, Blocks, Counters, Error, Event, Position, Psync, Settings, Sink, Step, Want, replconf_ack,
+    AckPolicy, Blocks, Counters, Error, Event, Pace, Position, Psync, REST_MS, Settings, Sink, Step, Want,
+    replconf_ack,
 };
 
 /// Behind a diskless snapshot the stream begins with the first acknowledgement that the database reads after it

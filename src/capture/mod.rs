@@ -27,6 +27,7 @@ use std::fmt;
 
 pub use ack::{AckPolicy, Progress, replconf_ack};
 pub use blocks::Blocks;
+pub use pace::{Pace, REST_MS};
 pub use psync::{Event, Psync, Step, backoff_ms};
 pub use sink::{Sink, Want};
 

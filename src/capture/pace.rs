@@ -2,7 +2,7 @@
 //!
 //! A database sends what one turn of its loop wrote, 16 KiB with a pipelining client, and each piece by itself would
 //! become a batch of its own: a wake-up, a write to the log, a record on each link, a transaction at each peer. So
-//! while more comes than [`FLOOD_BYTES_PER_MS`] for a while, every read is followed by a rest, and the next one finds
+//! while more comes than 8 KiB in a millisecond for a while, every read is followed by a rest, and the next one finds
 //! more. A trickle and a single large value are read at once.
 
 /// What is no flood yet: a hundred thousand small writes a second.

@@ -26,6 +26,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use filter::Probe;
 use run::Run;
 use spill::SpillState;
 pub use spill::{Spill, WindowError};
@@ -213,12 +214,19 @@ impl Window {
     fn ask(&mut self, at: usize, mut question: Question) -> Touch {
         let origin = &mut self.origins[at];
         question.seen = question.seen.max(origin.front);
+        // Made once, for there may be many runs.
+        let mut probe = None;
         for segment in origin.segments.iter_mut().rev() {
             if segment.last() <= question.seen {
                 break;
             }
             let unseen = match segment {
                 Segment::Memory(table) => table.unseen(question),
+                Segment::Disk(run)
+                    if !run.may_hold(probe.get_or_insert_with(|| Probe::new(question.fingerprint))) =>
+                {
+                    Unseen::Absent
+                }
                 Segment::Disk(run) => match run.unseen(question, &mut self.spill) {
                     Ok(unseen) => unseen,
                     Err(error) => {
@@ -279,6 +287,7 @@ impl Window {
         if !self.is_contested(fingerprint) {
             self.contested.insert_unique(fingerprint, fingerprint, |&key| key);
         }
+        let probe = Probe::new(fingerprint);
         for (at, origin) in self.origins.iter_mut().enumerate() {
             let site = SiteIx(at as u8);
             let begin = dots.len();
@@ -286,6 +295,7 @@ impl Window {
                 let mut give = |seq| dots.push(Dot { site, seq });
                 match segment {
                     Segment::Memory(table) => table.operations(fingerprint, origin.front, give),
+                    Segment::Disk(run) if !run.may_hold(&probe) => {}
                     Segment::Disk(run) => {
                         let found = run.operations(fingerprint, origin.front, &mut self.spill);
                         let found = found.inspect_err(|error| {

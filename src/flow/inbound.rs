@@ -289,15 +289,14 @@ impl<J: Journal> Site<J> {
             class: row.class,
             past,
         };
-        match (
-            self.converge.remote(arrival, &mut self.past),
-            &mut self.past.building,
-        ) {
-            (Verdict::Verbatim, Some(txn)) => {
-                txn.push_rewritten(dot.seq, u32::from(row.db), rewritten.command);
+        match self.converge.remote(arrival, &mut self.past) {
+            Verdict::Verbatim => {
+                if let Some(txn) = &mut self.past.building {
+                    txn.push_rewritten(dot.seq, u32::from(row.db), rewritten.command);
+                }
             }
-            (Verdict::Verbatim, None) => {}
-            (Verdict::InConflict, _) => self.contest(),
+            Verdict::InConflict => self.contest(),
+            Verdict::Unknown => return,
         }
         self.meet_flushes(dot, past);
     }

@@ -19,8 +19,10 @@ const A: SiteIx = SiteIx(0);
 const B: SiteIx = SiteIx(1);
 
 /// Batches by their last operation.
+type Batches = BTreeMap<(SiteIx, Seq), Rc<Batch>>;
+
 #[derive(Debug, Default, Clone)]
-struct Memory(Rc<RefCell<BTreeMap<(SiteIx, Seq), Rc<Batch>>>>);
+struct Memory(Rc<RefCell<Batches>>);
 
 impl Journal for Memory {
     fn append(&mut self, batch: &Rc<Batch>) -> Result<(), JournalError> {

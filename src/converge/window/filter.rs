@@ -18,6 +18,14 @@ const SALTS: [u32; WORDS] = [
     0x5c6b_fb31,
 ];
 
+/// A key as every filter looks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// The place of its block, as a share of 2^32.
+    block: u32,
+    bits: [u32; WORDS],
+}
+
 /// A filter over fingerprints.
 #[derive(Debug)]
 pub struct Filter {
@@ -38,36 +46,36 @@ impl Filter {
         self.blocks.len() * WORDS * 4
     }
 
-    /// The block of a key, and its bits there. Runs are cut by the upper end of the fingerprint, so all of it is
-    /// mixed anew.
-    fn place(&self, fingerprint: u64) -> (usize, [u32; WORDS]) {
-        let mixed = fingerprint.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        let block = (mixed >> 32) * self.blocks.len() as u64 >> 32;
-        let low = mixed as u32;
-        (
-            block as usize,
-            SALTS.map(|salt| 1 << (low.wrapping_mul(salt) >> 27)),
-        )
+    fn block(&self, probe: &Probe) -> usize {
+        ((u64::from(probe.block) * self.blocks.len() as u64) >> 32) as usize
     }
 
     /// Adds a key.
-    pub fn add(&mut self, fingerprint: u64) {
-        let (block, bits) = self.place(fingerprint);
-        for (word, bit) in self.blocks[block].iter_mut().zip(bits) {
+    pub fn add(&mut self, probe: &Probe) {
+        let block = self.block(probe);
+        for (word, bit) in self.blocks[block].iter_mut().zip(probe.bits) {
             *word |= bit;
         }
     }
 
     /// Whether the key may have been added; false is certain.
     #[inline]
-    pub fn may_hold(&self, fingerprint: u64) -> bool {
-        let (block, bits) = self.place(fingerprint);
-        let words = &self.blocks[block];
-        words
-            .iter()
-            .zip(bits)
-            .fold(0, |missing, (word, bit)| missing | (bit & !word))
-            == 0
+    pub fn may_hold(&self, probe: &Probe) -> bool {
+        let words = &self.blocks[self.block(probe)];
+        let missing = words.iter().zip(probe.bits);
+        missing.fold(0, |missing, (word, bit)| missing | (bit & !word)) == 0
+    }
+}
+
+impl Probe {
+    /// What to look for of a key. Runs are cut by the upper end of the fingerprint, so all of it is mixed anew.
+    pub fn new(fingerprint: u64) -> Probe {
+        let mixed = fingerprint.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let low = mixed as u32;
+        Probe {
+            block: (mixed >> 32) as u32,
+            bits: SALTS.map(|salt| 1 << (low.wrapping_mul(salt) >> 27)),
+        }
     }
 }

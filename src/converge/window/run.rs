@@ -9,7 +9,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::filter::Filter;
+use super::filter::{Filter, Probe};
 use super::spill::{Runs, WindowError};
 use super::table::Table;
 use super::{Question, Unseen};
@@ -59,7 +59,7 @@ impl Run {
         let mut filter = Filter::new(records);
         for (fingerprint, ..) in table.rows() {
             buckets[(fingerprint >> shift) as usize].end += 1;
-            filter.add(fingerprint);
+            filter.add(&Probe::new(fingerprint));
         }
         let mut next = 0;
         for bucket in &mut buckets {
@@ -141,20 +141,19 @@ impl Run {
         }
     }
 
-    /// What is here that the operation has not seen.
+    /// Whether it may hold operations on a key; false is certain.
+    #[inline]
+    pub fn may_hold(&self, probe: &Probe) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.may_hold(probe))
+    }
+
+    /// What is here that the operation has not seen, for a key that it may hold.
     ///
     /// # Errors
     /// The disk's.
     #[inline]
     pub fn unseen(&self, question: Question, runs: &mut impl Runs) -> Result<Unseen, WindowError> {
         let fingerprint = question.fingerprint;
-        if self
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !filter.may_hold(fingerprint))
-        {
-            return Ok(Unseen::Absent);
-        }
         let class = question.class;
         let mut found = Unseen::Absent;
         let bucket = self.bucket((fingerprint >> self.shift) as usize, runs)?;
@@ -169,7 +168,7 @@ impl Run {
         Ok(found)
     }
 
-    /// The numbers of the operations on a key behind `front`, oldest first.
+    /// The numbers of the operations on a key that it may hold behind `front`, oldest first.
     ///
     /// # Errors
     /// The disk's.
@@ -179,13 +178,6 @@ impl Run {
         front: Seq,
         runs: &mut impl Runs,
     ) -> Result<Vec<Seq>, WindowError> {
-        if self
-            .filter
-            .as_ref()
-            .is_some_and(|filter| !filter.may_hold(fingerprint))
-        {
-            return Ok(Vec::new());
-        }
         let bucket = self.bucket((fingerprint >> self.shift) as usize, runs)?;
         let found = records(bucket).filter(|&(of, seq, _)| of == fingerprint && seq > front);
         Ok(found.map(|(_, seq, _)| seq).collect())

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::run::Run;
-use super::table::{OPERATION_BYTES, SEGMENT_MAX};
+use super::table::{OPERATION_BYTES, fitting};
 
-/// Operations that a segment has at least, so that a short window is not cut into crumbs.
+/// Operations that a segment has at least, so that a short window is not cut into crumbs, and at most.
 const SEGMENT_MIN: usize = 1 << 12;
+const SEGMENT_MAX: usize = 1 << 18;
 /// Segments that fit into the memory allowed, at least, if every site has an open one.
 const SEGMENTS_PER_SITE: usize = 4;
 /// Pause after the disk refused a segment, milliseconds.
@@ -108,14 +109,13 @@ impl SpillState {
         self.next_age
     }
 
-    /// How many operations the next segment of an origin takes that has so many already: a part of them, so
-    /// that a segment leaves soon after its operations are stable.
+    /// How many operations the next segment of an origin takes that has so many already: about as many, so that
+    /// two segments hold a window that does not grow, and one is let go of while the other fills.
     pub fn segment_limit(&self, sites: usize, entries: usize) -> usize {
-        let limit = (entries / 2).clamp(SEGMENT_MIN, SEGMENT_MAX);
-        match self.memory_max() {
-            None => limit,
-            Some(bytes) => limit.min((bytes / (OPERATION_BYTES * SEGMENTS_PER_SITE * sites.max(2))).max(1)),
-        }
+        let limit = entries.clamp(SEGMENT_MIN, SEGMENT_MAX);
+        let share = OPERATION_BYTES * SEGMENTS_PER_SITE * sites.max(2);
+        let allowed = self.memory_max().map_or(limit, |bytes| bytes / share);
+        fitting(limit.min(allowed))
     }
 
     /// Whether memory is to be looked at now.

@@ -1,22 +1,27 @@
 //! A segment in memory: operations in the order of their numbers, and an index that is made when it is needed.
 //!
-//! The index is open addressing, linear, on slots of four bytes: a piece of the fingerprint and the place of
-//! the key's newest operation, which leads to the ones before it. Bytes per operation: 20 before the segment is
-//! indexed, 25 to 31 afterwards.
+//! The index leads from a fingerprint to the place of the key's newest operation, and that one to those before
+//! it. Bytes per operation: 20 before the segment is indexed, at most 26 afterwards if it is full.
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Slot;
 
 use super::{Question, Unseen};
 use crate::causality::Seq;
 use crate::command::EffectClass;
 
-/// Most operations in a segment: a place has 20 bits, and a slot tells "empty" from a place.
-pub const SEGMENT_MAX: usize = 1 << 18;
-/// Bytes of an operation in memory, indexed, at most.
-pub const OPERATION_BYTES: usize = 31;
+/// Bytes of an operation in memory, at most: fingerprint, entry, and a full table's slot of five bytes.
+pub const OPERATION_BYTES: usize = 26;
 
-const PLACE_BITS: u32 = 20;
-const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
 const CLASS_BITS: u32 = 8;
-const SLOTS_MIN: usize = 16;
+
+/// The most operations, up to `operations`, whose index wastes no room: a hash table is full at seven eighths of a
+/// power of two.
+pub fn fitting(operations: usize) -> usize {
+    let slots = operations.max(7) / 7 * 8;
+    let slots = (slots / 2 + 1).next_power_of_two();
+    slots / 8 * 7
+}
 
 /// One operation, beside its fingerprint.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +49,14 @@ impl Entry {
 pub struct Table {
     /// The number before the first.
     base: Seq,
+    last: Seq,
     limit: usize,
     /// Which of all segments is older.
     age: u64,
     fingerprints: Vec<u64>,
     entries: Vec<Entry>,
-    /// A power of two of them; a piece of the fingerprint over a place plus one, or 0.
-    slots: Vec<u32>,
+    /// Place of each key's newest operation.
+    newest: HashTable<u32>,
     /// Entries before this one are in the index.
     indexed: usize,
     /// Entries before this one are stable.
@@ -62,11 +68,12 @@ impl Table {
     pub fn new(first: Seq, limit: usize, age: u64) -> Table {
         Table {
             base: first - 1,
-            limit: limit.min(SEGMENT_MAX),
+            last: first - 1,
+            limit,
             age,
             fingerprints: Vec::new(),
             entries: Vec::new(),
-            slots: Vec::new(),
+            newest: HashTable::new(),
             indexed: 0,
             trimmed: 0,
         }
@@ -74,7 +81,7 @@ impl Table {
 
     /// Number of the last operation.
     pub fn last(&self) -> Seq {
-        self.base + self.entries.last().map_or(0, |entry| u64::from(entry.offset))
+        self.last
     }
 
     /// Entries that are not stable.
@@ -90,7 +97,8 @@ impl Table {
     /// What it takes.
     pub fn memory_bytes(&self) -> usize {
         let entry = size_of::<Entry>();
-        self.fingerprints.capacity() * 8 + self.entries.capacity() * entry + self.slots.capacity() * 4
+        let index = self.newest.num_buckets() * (size_of::<u32>() + 1);
+        self.fingerprints.capacity() * 8 + self.entries.capacity() * entry + index
     }
 
     /// Adds an operation behind the last; false if the segment is full.
@@ -100,6 +108,7 @@ impl Table {
         if self.entries.len() >= self.limit || offset > u64::from(u32::MAX) {
             return false;
         }
+        self.last = seq;
         self.fingerprints.push(fingerprint);
         self.entries.push(Entry {
             offset: offset as u32,
@@ -112,9 +121,9 @@ impl Table {
     /// Brings the index up to date.
     fn index(&mut self) {
         let count = self.entries.len();
-        if count * 4 > self.slots.len() * 3 {
-            let slots = (count * 2).next_power_of_two().max(SLOTS_MIN);
-            self.slots = vec![0; slots];
+        if self.newest.capacity() < count {
+            // The old index is left and not moved over, so that stable operations stay out of the new one.
+            self.newest = HashTable::with_capacity(fitting(count * 4).min(self.limit).max(count));
             self.indexed = self.trimmed;
         }
         // Places do not depend on each other, so that the processor waits for many of them at once.
@@ -126,54 +135,39 @@ impl Table {
 
     #[inline]
     fn index_one(&mut self, place: usize) {
-        let fingerprint = self.fingerprints[place];
-        let mask = self.slots.len() - 1;
-        let mut at = fingerprint as usize & mask;
-        let (mut before, mut other) = (0, 0);
-        let class = self.entries[place].class();
-        loop {
-            let slot = self.slots[at];
-            if slot == 0 {
-                break;
+        let Table {
+            fingerprints,
+            entries,
+            newest,
+            ..
+        } = self;
+        let fingerprint = fingerprints[place];
+        let is_it = |&known: &u32| fingerprints[known as usize] == fingerprint;
+        let hash = |&known: &u32| fingerprints[known as usize];
+        match newest.entry(fingerprint, is_it, hash) {
+            Slot::Vacant(slot) => {
+                slot.insert(place as u32);
             }
-            if slot >> PLACE_BITS == piece_of(fingerprint) {
-                let known = (slot & PLACE_MASK) as usize - 1;
-                if self.fingerprints[known] == fingerprint {
-                    let known = self.entries[known];
-                    before = slot & PLACE_MASK;
-                    other = if known.class() == class {
-                        known.other
-                    } else {
-                        known.offset
-                    };
-                    break;
-                }
+            Slot::Occupied(mut slot) => {
+                let before = std::mem::replace(slot.get_mut(), place as u32);
+                let (known, class) = (entries[before as usize], entries[place].class());
+                let other = if known.class() == class {
+                    known.other
+                } else {
+                    known.offset
+                };
+                entries[place].other = other;
+                entries[place].before_and_class = (before + 1) << CLASS_BITS | u32::from(class);
             }
-            at = (at + 1) & mask;
         }
-        self.slots[at] = piece_of(fingerprint) << PLACE_BITS | (place as u32 + 1);
-        self.entries[place].other = other;
-        self.entries[place].before_and_class = before << CLASS_BITS | u32::from(class);
     }
 
     /// The newest operation on a key.
     #[inline]
     fn find(&self, fingerprint: u64) -> Option<Entry> {
-        let mask = self.slots.len() - 1;
-        let mut at = fingerprint as usize & mask;
-        loop {
-            let slot = self.slots[at];
-            if slot == 0 {
-                return None;
-            }
-            if slot >> PLACE_BITS == piece_of(fingerprint) {
-                let place = (slot & PLACE_MASK) as usize - 1;
-                if self.fingerprints[place] == fingerprint {
-                    return Some(self.entries[place]);
-                }
-            }
-            at = (at + 1) & mask;
-        }
+        let is_it = |&place: &u32| self.fingerprints[place as usize] == fingerprint;
+        let place = self.newest.find(fingerprint, is_it)?;
+        Some(self.entries[*place as usize])
     }
 
     /// What is here that the operation has not seen.
@@ -243,10 +237,4 @@ impl Table {
             (self.fingerprints[place], seq, entry.class())
         })
     }
-}
-
-/// The piece of a fingerprint that stands in a slot; the place of the slot comes from the other end.
-#[inline]
-fn piece_of(fingerprint: u64) -> u32 {
-    (fingerprint >> (32 + PLACE_BITS)) as u32
 }
