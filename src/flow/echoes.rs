@@ -26,6 +26,9 @@ pub(super) struct Echo {
     /// Commands still expected, the next one last.
     each: Vec<Bytes>,
     one_by_one: bool,
+    /// Removals that were taken for ours although commands on their key stood before ours. If they were the
+    /// server's own, ours is still to come, and is no client's.
+    spare: Vec<Bytes>,
     pub effective: Vec<bool>,
     pub at: Boundary,
 }
@@ -85,6 +88,7 @@ impl<J: Journal> Site<J> {
             whole,
             each: Vec::new(),
             one_by_one: false,
+            spare: Vec::new(),
             effective: Vec::new(),
             at,
         });
@@ -142,11 +146,18 @@ impl<J: Journal> Site<J> {
             Class::Write(EffectClass::Delete | EffectClass::HashRemove)
         );
         let skipped = expected_at(&echo.each, frame, deletes);
-        if let Some(skipped) = skipped {
+        if let Some((skipped, passes_its_key)) = skipped {
+            if passes_its_key {
+                echo.spare.push(Bytes::copy_from_slice(frame));
+            }
             let done = echo.effective.len() - echo.each.len() + skipped;
             echo.effective[done] = true;
             let left = echo.each.len() - skipped - 1;
             echo.each.truncate(left);
+            return Ok(Progress::Used(len));
+        }
+        if let Some(at) = echo.spare.iter().position(|spare| spare == frame) {
+            echo.spare.remove(at);
             return Ok(Progress::Used(len));
         }
         // The server's own: a key of ours had expired. That is a local write, before ours.
@@ -273,19 +284,22 @@ fn same_command(expected: &[u8], found: &[u8]) -> bool {
         || (head(expected) == head(found) && head(found).is_some_and(|(name, _)| name == b"XCLAIM"))
 }
 
-/// How many of the commands still expected, the last one first, stand before the one that this is.
+/// How many of the commands still expected, the last one first, stand before the one that this is, and whether
+/// others on its key are among them.
 ///
-/// A removal may be the server's own: an expired key goes when a command touches it. So it is ours only if the
-/// next command on its key is that removal.
-fn expected_at(each: &[Bytes], found: &[u8], deletes: bool) -> Option<usize> {
-    let mut expected = each.iter().rev();
+/// A removal may be the server's own: an expired key goes when a command touches it. But commands of ours before
+/// our own removal may have been without effect, and a removal by nobody would take clients' writes away at the
+/// other sites. So it is ours if ours is still to come.
+fn expected_at(each: &[Bytes], found: &[u8], deletes: bool) -> Option<(usize, bool)> {
+    let expected = || each.iter().rev();
     if !deletes {
-        return expected.position(|expected| same_command(expected, found));
+        let at = expected().position(|expected| same_command(expected, found))?;
+        return Some((at, false));
     }
     let key = head(found)?.1;
-    let at = expected.position(|expected| head(expected).is_some_and(|(_, first)| first == key))?;
-    let next = each.get(each.len() - 1 - at)?;
-    (next == found).then_some(at)
+    let at = expected().position(|expected| expected == found)?;
+    let of_its_key = |expected: &Bytes| head(expected).is_some_and(|(_, first)| first == key);
+    Some((at, expected().take(at).any(of_its_key)))
 }
 
 /// Name and first argument of a command in RESP.

@@ -11,7 +11,7 @@ use super::txn::{Outcome, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
 use crate::converge::mutation::{Mutation, off};
-use crate::converge::{Arrival, TxnId};
+use crate::converge::{Arrival, Operation, TxnId};
 use crate::op::{Batch, Row};
 
 /// Something the stream said.
@@ -155,9 +155,25 @@ impl<J: Journal> Site<J> {
             return;
         };
         let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
+        self.meet_earlier_flushes(&operation, &touched);
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
+        }
+    }
+
+    /// Keys that came into conflict by a FLUSH take in those that were executed or submitted before it.
+    pub(super) fn meet_earlier_flushes(&mut self, flush: &Operation, touched: &[(u64, u32, Bytes)]) {
+        for (earlier, only_db) in self.flushes.clone() {
+            if flush.past.includes(earlier.dot) {
+                continue;
+            }
+            for (fingerprint, db, key) in touched {
+                if only_db.is_none_or(|only| only == *db) {
+                    let met = (flush.dot, &earlier);
+                    self.converge.meet(*fingerprint, *db, key, met, &mut self.past);
+                }
+            }
         }
     }
 

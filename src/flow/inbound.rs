@@ -384,6 +384,7 @@ impl<J: Journal> Site<J> {
                 building.watch(*fingerprint, *db, key.clone(), dot.seq);
             }
         }
+        self.meet_earlier_flushes(&operation, &touched);
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);

@@ -30,6 +30,9 @@ pub struct HostSettings {
     pub database_skew_ms: u64,
 }
 
+/// Operations that a log keeps behind what is stable.
+const SLACK: u64 = 20;
+
 /// The name of a site.
 pub fn name(site: usize) -> SiteId {
     SiteId::new(&[b'a' + site as u8]).expect("a letter")
@@ -320,7 +323,7 @@ impl Host {
         let site = &mut running.site;
         for origin in site.roster().clone().all() {
             let below = site.stable().get(origin).min(site.held_by_all(origin)) + 1;
-            site.journal_mut().trim(origin, below);
+            site.journal_mut().trim(origin, below.saturating_sub(SLACK));
         }
     }
 
