@@ -395,7 +395,8 @@ impl Converge {
         }
         let place = (fingerprint, db, key);
         self.conflicts.enter_key(place, |state| {
-            if state.operations().iter().any(|op| op.dot == flush.dot) {
+            let is_known = |op: &Operation| op.dot == flush.dot || op.supersedes(flush);
+            if state.operations().iter().any(is_known) {
                 return;
             }
             match history.in_flight(flush.dot, fingerprint, db, key) {

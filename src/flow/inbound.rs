@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::dumps::DumpError;
 use super::journal::{Journal, JournalError};
 use super::peers::Ack;
-use super::site::{Barrier, Site};
+use super::site::{Barrier, RECOVERING, Site};
 use super::txn::Txn;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
@@ -150,7 +150,12 @@ impl<J: Journal> Site<J> {
     pub(super) fn passed_barrier(&mut self) {
         self.barrier = Barrier::Passed;
         self.unsent = 0;
-        if self.past.in_flight.is_empty() {
+        if std::mem::take(&mut self.recovering) {
+            self.converge.lose_actual();
+            let stable = self.peers.stability.stable().clone();
+            self.settle(&stable);
+            self.settled.release(RECOVERING);
+        } else if self.past.in_flight.is_empty() {
             // Nothing of ours is on its way: repairs of an earlier run may have been lost.
             self.converge.lose_actual();
         }
