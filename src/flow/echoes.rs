@@ -24,11 +24,11 @@ pub(super) struct Echo {
     /// Whole transaction as it should come back; empty once it is compared command by command.
     pub whole: Vec<Bytes>,
     /// Commands still expected, the next one last.
-    each: Vec<Bytes>,
+    each: Vec<(u32, Bytes)>,
     one_by_one: bool,
     /// Removals that were taken for ours although commands on their key stood before ours. If they were the
     /// server's own, ours is still to come, and is no client's.
-    spare: Vec<Bytes>,
+    spare: Vec<(u32, Bytes)>,
     pub effective: Vec<bool>,
     pub at: Boundary,
 }
@@ -145,10 +145,10 @@ impl<J: Journal> Site<J> {
             spec.class,
             Class::Write(EffectClass::Delete | EffectClass::HashRemove)
         );
-        let skipped = expected_at(&echo.each, frame, deletes);
+        let skipped = expected_at(&echo.each, (self.reading.db, frame), deletes);
         if let Some((skipped, passes_its_key)) = skipped {
             if passes_its_key {
-                echo.spare.push(Bytes::copy_from_slice(frame));
+                echo.spare.push((self.reading.db, Bytes::copy_from_slice(frame)));
             }
             let done = echo.effective.len() - echo.each.len() + skipped;
             echo.effective[done] = true;
@@ -156,7 +156,11 @@ impl<J: Journal> Site<J> {
             echo.each.truncate(left);
             return Ok(Progress::Used(len));
         }
-        if let Some(at) = echo.spare.iter().position(|spare| spare == frame) {
+        if let Some(at) = echo
+            .spare
+            .iter()
+            .position(|(db, spare)| *db == self.reading.db && spare == frame)
+        {
             echo.spare.remove(at);
             return Ok(Progress::Used(len));
         }
@@ -289,17 +293,21 @@ fn same_command(expected: &[u8], found: &[u8]) -> bool {
 ///
 /// A removal may be the server's own: an expired key goes when a command touches it. But commands of ours before
 /// our own removal may have been without effect, and a removal by nobody would take clients' writes away at the
-/// other sites. So it is ours if ours is still to come.
-fn expected_at(each: &[Bytes], found: &[u8], deletes: bool) -> Option<(usize, bool)> {
+/// other sites. So it is ours if it is next on its key, or if nothing but commands on its key stands before it.
+fn expected_at(each: &[(u32, Bytes)], (db, found): (u32, &[u8]), deletes: bool) -> Option<(usize, bool)> {
     let expected = || each.iter().rev();
     if !deletes {
-        let at = expected().position(|expected| same_command(expected, found))?;
-        return Some((at, false));
+        let same = |(of, expected): &(u32, Bytes)| *of == db && same_command(expected, found);
+        return Some((expected().position(same)?, false));
     }
     let key = head(found)?.1;
-    let at = expected().position(|expected| expected == found)?;
-    let of_its_key = |expected: &Bytes| head(expected).is_some_and(|(_, first)| first == key);
-    Some((at, expected().take(at).any(of_its_key)))
+    let of_its_key =
+        |(of, expected): &(u32, Bytes)| *of == db && head(expected).is_some_and(|(_, first)| first == key);
+    let at = expected().position(|(of, expected)| *of == db && expected == found)?;
+    let before = expected().take(at);
+    let next = before.clone().all(|expected| !of_its_key(expected));
+    let alone = before.clone().all(of_its_key);
+    (next || alone).then_some((at, !next))
 }
 
 /// Name and first argument of a command in RESP.

@@ -359,8 +359,9 @@ impl Host {
         let Some(offset) = self.restarting else {
             return false;
         };
-        let told = self.running.as_ref().and_then(|running| running.getack);
-        if told != Some(offset) {
+        self.keep_position();
+        let kept = self.running.as_ref().and_then(|running| running.site.source());
+        if kept.is_none_or(|source| source.offset < offset) {
             return false;
         }
         self.restarting = None;
