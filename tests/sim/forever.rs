@@ -13,6 +13,7 @@ mod disk;
 mod host;
 mod journal;
 mod judge;
+mod known;
 mod net;
 mod oracle;
 mod plan;

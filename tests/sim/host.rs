@@ -344,6 +344,7 @@ impl Host {
     /// The database is told to shut down: it stops writing and asks its replicas how far they are.
     pub fn shut_down(&mut self) {
         if self.restarting.is_none()
+            && self.database.dbs.iter().any(|keys| !keys.is_empty())
             && self
                 .running
                 .as_ref()

@@ -326,7 +326,12 @@ impl World {
         let line = |host: &Host| {
             let keys = host.running.as_ref().map(|running| {
                 let site = &running.site;
+                let names = site.converge().keys();
+                let names: Vec<String> = names
+                    .map(|key| String::from_utf8_lossy(key.key()).into_owned())
+                    .collect();
                 (
+                    names,
                     site.unanswered(),
                     site.is_applying(),
                     site.converge().keys_in_conflict(),

@@ -8,6 +8,7 @@ use crate::world::World;
 
 /// A command that belongs into the log, and what its database had executed of each site before.
 struct Local {
+    db: usize,
     words: Words,
     past: Vec<u64>,
     /// A key of the syncer's transaction had expired: the server's DEL may be taken for the syncer's own.
@@ -29,6 +30,7 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
         let records = &history[at..end];
         for record in records.iter().filter(|record| record.cause != Cause::Applied) {
             locals.push(Local {
+                db: record.db,
                 words: record.words.clone(),
                 past: past.clone(),
                 may_lack: records.iter().any(|record| record.cause == Cause::Applied),
@@ -67,6 +69,7 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
         .range((site as u8, 0)..(site as u8 + 1, 0))
         .peekable();
     for Local {
+        db,
         words,
         past,
         may_lack,
@@ -77,7 +80,7 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
                 break None;
             };
             let (found, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
-            if found == *words {
+            if found == *words && logged.db == *db {
                 rows.next();
                 break Some((seq, logged));
             }

@@ -29,9 +29,11 @@ pub fn judge(world: &World) -> Result<(), String> {
         let ideal = evaluate::evaluate(&refs);
         let held = held.map(|entry| (entry.value.clone(), entry.expires));
         if ideal != held {
+            let same = ideal.as_ref().map(|(value, _)| value) == held.as_ref().map(|(value, _)| value);
+            let rule = if same { "expiry rule" } else { "rule" };
             let lines: Vec<String> = ops.iter().map(|op| format!("{op:?}")).collect();
             return Err(format!(
-                "rule: key {name} of database {db} should be {ideal:?}, is {held:?}\n{}",
+                "{rule}: key {name} of database {db} should be {ideal:?}, is {held:?}\n{}",
                 lines.join("\n")
             ));
         }
