@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::content::{Kind, kind_of};
-use super::evaluate::is_reset;
+use super::evaluate::{is_reset, is_write};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::causality::Vector;
 
@@ -21,11 +22,16 @@ pub(super) struct Cover<'a> {
     kinds: Vec<(Kind, Vector)>,
     /// Of those that take the place of an element.
     elements: BTreeMap<&'a Bytes, Vector>,
+    /// All, where a rule is switched off for which pasts are not enough.
+    beside: Vec<&'a Operation>,
 }
 
 impl<'a> Cover<'a> {
     pub fn of(operations: &[&'a Operation]) -> Cover<'a> {
         let mut cover = Cover::default();
+        if off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
+            cover.beside = operations.to_vec();
+        }
         for op in operations {
             let kind = kind_of(&op.effect);
             if is_reset(&op.effect) {
@@ -68,13 +74,28 @@ impl<'a> Cover<'a> {
         let saw = |past: &Vector| past.includes(op.dot);
         self.resets.as_ref().is_some_and(saw)
             || kind != Kind::Unknown && self.kinds.iter().any(|(other, past)| *other != kind && saw(past))
+            || off(Mutation::ObservedRemove) && self.is_taken_beside(op)
+    }
+
+    fn is_taken_beside(&self, op: &Operation) -> bool {
+        let kind = kind_of(&op.effect);
+        self.beside.iter().any(|other| {
+            let other_kind = kind_of(&other.effect);
+            let differ = other_kind != Kind::Unknown && kind != Kind::Unknown && other_kind != kind;
+            (is_reset(&other.effect) || differ) && other.dot != op.dot && !op.sees(other.dot)
+        })
     }
 
     /// Whether a later operation overwrote this element of an operation.
     pub fn element_of(&self, op: &Operation, element: &Bytes) -> bool {
-        self.elements
-            .get(element)
-            .is_some_and(|past| past.includes(op.dot))
+        let past = self.elements.get(element);
+        past.is_some_and(|past| past.includes(op.dot))
+            || off(Mutation::AddWins) && self.is_removed_beside(op, element)
+    }
+
+    fn is_removed_beside(&self, op: &Operation, element: &Bytes) -> bool {
+        let mut removals = self.beside.iter().filter(|other| !is_write(&other.effect));
+        removals.any(|other| other.overwrites_element(element) && other.dot != op.dot && !op.sees(other.dot))
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::contested::Contested;
 use super::key::{KeyState, Repair, TxnId};
 use super::losses::{Loss, Rule};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use super::window::{Spill, Touch, Window, WindowError, WindowSize};
 use crate::causality::{Dot, SiteIx, Vector};
@@ -386,7 +387,7 @@ impl Converge {
         fingerprint: u64,
         db: u32,
         key: &Bytes,
-        flush: &Operation,
+        (arrived, flush): (Dot, &Operation),
         history: &mut impl History,
     ) {
         if !self.conflicts.contains(fingerprint) {
@@ -394,13 +395,13 @@ impl Converge {
         }
         let place = (fingerprint, db, key);
         self.conflicts.enter_key(place, |state| {
-            if state.operations().iter().any(|op| op.dot == flush.dot) {
+            let is_known = |op: &Operation| op.dot == flush.dot || op.supersedes(flush);
+            if state.operations().iter().any(is_known) {
                 return;
             }
             match history.in_flight(flush.dot, fingerprint, db, key) {
                 Some(txn) => state.submitted(flush.clone(), txn),
-                // It was executed before the key's operation: nothing of the key's is gone by it.
-                None => state.delivered(flush.clone()),
+                None => state.flushed_before(flush.clone(), arrived),
             }
         });
         self.compare(fingerprint, db, key);
@@ -438,7 +439,7 @@ impl Converge {
         let known = self
             .conflicts
             .change_key(place, |state| state.echoed(txn, effective));
-        if known.is_some() {
+        if known.is_some() && !off(Mutation::CompareAtEcho) {
             self.compare(fingerprint, db, key);
         }
     }

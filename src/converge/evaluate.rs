@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::content::{Content, Kind, TEXT, Value, add, add_score, kind_of};
 use super::cover::Cover;
 use super::expiry::register;
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::Effect;
 
@@ -37,7 +38,10 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
         .filter(|op| is_alive(op, &cover))
         .collect();
     let base_alive = !covers_base(base, operations);
-    let kind = match alive.iter().max_by_key(|op| op.order()) {
+    let kind = match alive
+        .iter()
+        .max_by_key(|op| (!off(Mutation::TypeConflict)).then(|| op.order()))
+    {
         Some(latest) => kind_of(&latest.effect),
         None if base_alive && base.kind == Kind::Unknown => removal_kind(operations),
         None if base_alive => base.kind,
@@ -87,6 +91,14 @@ fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
     operations.iter().any(|op| is_reset(&op.effect)) || kinds.any(|kind| kind != first) || !base_fits
 }
 
+/// Whether it puts something there, rather than taking it away.
+pub(super) fn is_write(effect: &Effect) -> bool {
+    !matches!(
+        effect,
+        Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+    )
+}
+
 fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
     match &op.effect {
         Effect::Del | Effect::Expire { .. } => false,
@@ -100,7 +112,7 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
     let latest_set = alive
         .iter()
         .filter(|op| matches!(op.effect, Effect::Set { .. }))
-        .max_by_key(|op| op.order());
+        .max_by_key(|op| (!off(Mutation::SetLatestWins)).then(|| op.order()));
     let mut value = match latest_set.map(|op| &op.effect) {
         Some(Effect::Set { value, .. }) => Value::Bytes(value.clone()),
         _ => content.get(&TEXT),
@@ -110,6 +122,9 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
         .filter(|op| matches!(op.effect, Effect::Count { .. }))
         .collect();
     counts.sort_by_key(|op| op.order());
+    if off(Mutation::CountersAddUp) {
+        counts.truncate(1);
+    }
     for op in counts {
         if let Effect::Count { delta } = op.effect
             && let Some(sum) = add(&value, delta)
@@ -141,7 +156,7 @@ fn evaluate_element(content: &Content, element: &Bytes, touching: &[&Operation],
         .copied()
         .filter(|op| !cover.key_of(op) && !cover.element_of(op, element))
         .collect();
-    alive.sort_by_key(|op| op.order());
+    alive.sort_by_key(|op| (!off(Mutation::ElementLatestWins)).then(|| op.order()));
     let latest = alive.iter().rev().find_map(|op| op.assigned(element));
     let overwritten = touching.iter().any(|op| op.overwrites_element(element));
     let mut value = match latest {

@@ -2,7 +2,8 @@
 
 use super::content::{Content, Expiry, Kind, kind_of};
 use super::cover::join;
-use super::evaluate::evaluate_value;
+use super::evaluate::{evaluate_value, is_write};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -33,7 +34,10 @@ pub(super) fn register(base: &Content, operations: &[&Operation]) -> Expiry {
     let alive = setting.into_iter().filter(|(op, _)| !is_covered(op, &mut ends));
     alive
         .map(|(_, expiry)| expiry)
-        .reduce(Expiry::longest)
+        .reduce(|one, other| match off(Mutation::LongestExpiry) {
+            true => other,
+            false => one.longest(other),
+        })
         .unwrap_or(Expiry::Never)
 }
 
@@ -72,8 +76,9 @@ fn expiry_of(effect: &Effect) -> Option<Expiry> {
     }
 }
 
-/// Which operations show that the key, and its expiry time, had gone: a DEL, or a command that found no key, or
-/// one of another type, and took effect. A SET replaces any type and may keep the time.
+/// Which operations show that the key, and its expiry time, had gone: a DEL, a command that found no key, or one
+/// of another type, and took effect, or one that took the last element. A SET replaces any type and may keep the
+/// time.
 struct Ends<'a> {
     base: &'a Content,
     operations: &'a [&'a Operation],
@@ -129,15 +134,22 @@ impl<'a> Ends<'a> {
             _ if kind == Kind::Unknown => return false,
             _ => {}
         }
-        if kind == self.kind && self.found_its_own(op) {
+        if is_write(&op.effect) && kind == self.kind && self.found_its_own(op) {
             return false;
         }
-        let past: Vec<&Operation> = self
+        let mut past: Vec<&Operation> = self
             .operations
             .iter()
             .copied()
             .filter(|other| op.sees(other.dot))
             .collect();
+        if !is_write(&op.effect) {
+            past.push(op);
+            if evaluate_value(self.base, &past).kind == Kind::Absent {
+                return true;
+            }
+            past.pop();
+        }
         let found = if past.is_empty() {
             self.base.kind
         } else {

@@ -12,6 +12,7 @@ use super::content::{Content, kind_of};
 use super::difference::difference;
 use super::evaluate::evaluate;
 use super::losses::{Loss, judge};
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use super::render::render;
 use super::replay::{Root, any_concurrent, arbiter, canonical};
@@ -217,6 +218,39 @@ impl KeyState {
     /// Adds an operation that has been delivered and not submitted; [`KeyState::reconcile`] follows.
     pub fn delivered(&mut self, op: Operation) {
         self.add(op);
+    }
+
+    /// Adds an operation that emptied the whole database before this key came into conflict by what `arrived`.
+    /// What it saw of the key went then; what followed it stands on nothing.
+    pub fn flushed_before(&mut self, flush: Operation, arrived: Dot) {
+        let flying: Vec<Dot> = self
+            .in_flight
+            .iter()
+            .flat_map(|flight| flight.steps.iter().filter_map(|step| step.dot))
+            .collect();
+        let executed = |op: &&Operation| op.dot != arrived && !flying.contains(&op.dot);
+        if self
+            .operations
+            .iter()
+            .filter(executed)
+            .any(|op| flush.sees(op.dot))
+        {
+            let mut actual = Actual {
+                content: Content::absent(),
+                trace: Some((Root::Empty, Vec::new())),
+            };
+            for op in self
+                .operations
+                .iter()
+                .filter(executed)
+                .filter(|op| !flush.sees(op.dot))
+            {
+                actual.content = actual.content.after(&op.effect);
+                extend(&mut actual.trace, &op.effect, op.dot);
+            }
+            self.actual = actual;
+        }
+        self.add(flush);
     }
 
     fn add(&mut self, op: Operation) {
@@ -511,7 +545,9 @@ impl KeyState {
         loop {
             let before = seen.clone();
             for op in self.operations.iter().filter(|op| !before.includes(op.dot)) {
-                seen.meet(&op.past);
+                if !off(Mutation::FoldStable) {
+                    seen.meet(&op.past);
+                }
             }
             if seen == before {
                 break;

@@ -19,6 +19,7 @@ mod expiry;
 pub mod io;
 mod key;
 mod losses;
+pub mod mutation;
 mod operation;
 pub mod render;
 pub mod replay;

@@ -114,7 +114,9 @@ impl Operation {
             return false;
         }
         match &self.effect {
-            Effect::Del | Effect::Restore { .. } => true,
+            Effect::Del => true,
+            // Another value may win that has not seen what this one has; then that is replayed on the other.
+            Effect::Restore { .. } => matches!(older.effect, Effect::Restore { .. }),
             Effect::Set {
                 expiry: SetExpiry::Clear | SetExpiry::At(_),
                 ..

@@ -4,6 +4,7 @@
 //! allows, then by timestamp. It is the same at every site, and deterministic commands executed in the same
 //! order from the same root give the same value.
 
+use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
@@ -37,7 +38,9 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
         .filter(|&at| {
             let op = &operations[at];
             let is_value = !matches!(op.effect, Effect::Restore { .. } | Effect::Expire { .. });
-            is_value && !state.is_some_and(|state| operations[state].sees(op.dot))
+            is_value
+                && !state.is_some_and(|state| operations[state].sees(op.dot))
+                && !is_reset_away(op, operations)
         })
         .collect();
     let order = sort(operations, remaining);
@@ -56,6 +59,15 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
             }
         }
     }
+}
+
+/// Whether a DEL or SET has seen it. It must not stand in the order at all: the order by time may put something
+/// that the reset has not seen before it, and so before the reset.
+fn is_reset_away(op: &Operation, operations: &[Operation]) -> bool {
+    operations.iter().any(|other| {
+        let resets = matches!(other.effect, Effect::Del | Effect::Set { .. });
+        resets && other.dot != op.dot && other.sees(op.dot)
+    })
 }
 
 /// Of several shipped values that nothing newer covers, the latest.
@@ -83,7 +95,7 @@ fn sort(operations: &[Operation], mut remaining: Vec<usize>) -> Vec<usize> {
         let is_ready = |op: &Operation| !chains.iter().any(|chain| op.sees(operations[chain[0]].dot));
         let next = (0..chains.len())
             .filter(|&at| is_ready(&operations[chains[at][0]]))
-            .min_by_key(|&at| rank(&operations[chains[at][0]]))
+            .min_by_key(|&at| rank(operations, chains[at][0]))
             // Causality has no cycles, so something is always ready.
             .unwrap_or(0);
         order.push(chains[next][0]);
@@ -94,8 +106,13 @@ fn sort(operations: &[Operation], mut remaining: Vec<usize>) -> Vec<usize> {
 }
 
 /// Resets come first, then what was written first.
-fn rank(op: &Operation) -> impl Ord + use<> {
-    (!op.is_reset(), op.order())
+fn rank(operations: &[Operation], at: usize) -> impl Ord + use<> {
+    let op = &operations[at];
+    // Switched off, it is the order of arrival, another one at each site.
+    (
+        (!off(Mutation::ReplayOrder)).then(|| (!op.is_reset(), op.order())),
+        if off(Mutation::ReplayOrder) { at } else { 0 },
+    )
 }
 
 /// Whether the order of some of these was decided by us and not by causality.
@@ -114,7 +131,7 @@ pub fn arbiter(operations: &[Operation], order: &[usize]) -> Option<SiteIx> {
             .iter()
             .map(|&at| &operations[at])
             .filter(|op| !derived || matches!(op.effect, Effect::Derived))
-            .max_by_key(|op| op.order())
+            .max_by_key(|op| (!off(Mutation::Arbiter)).then(|| op.order()))
     };
     latest(true).or_else(|| latest(false)).map(|op| op.dot.site)
 }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::key::TxnId;
+use super::mutation::{Mutation, off};
 use crate::causality::Vector;
 
 /// Repairs on their way, each with what had been observed before its cause.
@@ -20,6 +21,9 @@ impl Settled {
     /// A repair goes out in this transaction; `before` is what had been observed before the event that
     /// called for it.
     pub fn hold(&mut self, txn: TxnId, before: &Vector) {
+        if off(Mutation::SettledHold) {
+            return;
+        }
         if self.outstanding.back().is_none_or(|(last, _)| *last != txn) {
             self.outstanding.push_back((txn, before.clone()));
         }

@@ -12,6 +12,7 @@ use super::site::Site;
 use super::txn::Outcome;
 use crate::command::{Class, Control, EffectClass, Spec};
 use crate::converge::TxnId;
+use crate::converge::mutation::{Mutation, off};
 use crate::echo::Marker;
 use crate::op::Row;
 use crate::resp::encode;
@@ -23,8 +24,11 @@ pub(super) struct Echo {
     /// Whole transaction as it should come back; empty once it is compared command by command.
     pub whole: Vec<Bytes>,
     /// Commands still expected, the next one last.
-    each: Vec<Bytes>,
+    each: Vec<(u32, Bytes)>,
     one_by_one: bool,
+    /// Removals that were taken for ours although commands on their key stood before ours. If they were the
+    /// server's own, ours is still to come, and is no client's.
+    spare: Vec<(u32, Bytes)>,
     pub effective: Vec<bool>,
     pub at: Boundary,
 }
@@ -55,12 +59,17 @@ impl<J: Journal> Site<J> {
             State::Local { .. } | State::Echo(_) => return Ok(Progress::Used(len)),
         };
         let ours = marker.writer == self.writer;
-        let txn = self
+        let found = self
             .past
             .in_flight
             .iter()
-            .find(|txn| ours && txn.id == marker.txn);
+            .enumerate()
+            .find(|(_, txn)| ours && txn.id == marker.txn);
+        // Replies of a connection that is lost never come, and the present one's barrier stands behind this.
+        let will_answer = found.is_some_and(|(place, _)| place < self.unsent);
+        let txn = found.map(|(_, txn)| txn);
         if let Some(txn) = txn
+            && will_answer
             && txn.outcome.is_none()
             && txn.ships().next().is_some()
         {
@@ -79,6 +88,7 @@ impl<J: Journal> Site<J> {
             whole,
             each: Vec::new(),
             one_by_one: false,
+            spare: Vec::new(),
             effective: Vec::new(),
             at,
         });
@@ -135,12 +145,23 @@ impl<J: Journal> Site<J> {
             spec.class,
             Class::Write(EffectClass::Delete | EffectClass::HashRemove)
         );
-        let skipped = expected_at(&echo.each, frame, deletes);
-        if let Some(skipped) = skipped {
+        let skipped = expected_at(&echo.each, (self.reading.db, frame), deletes);
+        if let Some((skipped, passes_its_key)) = skipped {
+            if passes_its_key {
+                echo.spare.push((self.reading.db, Bytes::copy_from_slice(frame)));
+            }
             let done = echo.effective.len() - echo.each.len() + skipped;
             echo.effective[done] = true;
             let left = echo.each.len() - skipped - 1;
             echo.each.truncate(left);
+            return Ok(Progress::Used(len));
+        }
+        if let Some(at) = echo
+            .spare
+            .iter()
+            .position(|(db, spare)| *db == self.reading.db && spare == frame)
+        {
+            echo.spare.remove(at);
             return Ok(Progress::Used(len));
         }
         // The server's own: a key of ours had expired. That is a local write, before ours.
@@ -166,7 +187,9 @@ impl<J: Journal> Site<J> {
             && seq > self.observed.get(site)
         {
             self.observed.advance(site, seq);
-            self.clock.absorb(echo.marker.time);
+            if !off(Mutation::ClockAbsorbs) {
+                self.clock.absorb(echo.marker.time);
+            }
             if self.builder.count() > 0 {
                 self.reading.marks.push((site, seq));
             }
@@ -265,19 +288,26 @@ fn same_command(expected: &[u8], found: &[u8]) -> bool {
         || (head(expected) == head(found) && head(found).is_some_and(|(name, _)| name == b"XCLAIM"))
 }
 
-/// How many of the commands still expected, the last one first, stand before the one that this is.
+/// How many of the commands still expected, the last one first, stand before the one that this is, and whether
+/// others on its key are among them.
 ///
-/// A removal may be the server's own: an expired key goes when a command touches it. So it is ours only if the
-/// next command on its key is that removal.
-fn expected_at(each: &[Bytes], found: &[u8], deletes: bool) -> Option<usize> {
-    let mut expected = each.iter().rev();
+/// A removal may be the server's own: an expired key goes when a command touches it. But commands of ours before
+/// our own removal may have been without effect, and a removal by nobody would take clients' writes away at the
+/// other sites. So it is ours if it is next on its key, or if nothing but commands on its key stands before it.
+fn expected_at(each: &[(u32, Bytes)], (db, found): (u32, &[u8]), deletes: bool) -> Option<(usize, bool)> {
+    let expected = || each.iter().rev();
     if !deletes {
-        return expected.position(|expected| same_command(expected, found));
+        let same = |(of, expected): &(u32, Bytes)| *of == db && same_command(expected, found);
+        return Some((expected().position(same)?, false));
     }
     let key = head(found)?.1;
-    let at = expected.position(|expected| head(expected).is_some_and(|(_, first)| first == key))?;
-    let next = each.get(each.len() - 1 - at)?;
-    (next == found).then_some(at)
+    let of_its_key =
+        |(of, expected): &(u32, Bytes)| *of == db && head(expected).is_some_and(|(_, first)| first == key);
+    let at = expected().position(|(of, expected)| *of == db && expected == found)?;
+    let before = expected().take(at);
+    let next = before.clone().all(|expected| !of_its_key(expected));
+    let alone = before.clone().all(of_its_key);
+    (next || alone).then_some((at, !next))
 }
 
 /// Name and first argument of a command in RESP.

@@ -10,7 +10,8 @@ use super::site::{Barrier, Site};
 use super::txn::{Outcome, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
-use crate::converge::{Arrival, TxnId};
+use crate::converge::mutation::{Mutation, off};
+use crate::converge::{Arrival, Operation, TxnId};
 use crate::op::{Batch, Row};
 
 /// Something the stream said.
@@ -145,6 +146,7 @@ impl<J: Journal> Site<J> {
             };
             self.converge.local(arrival, &mut self.past);
         }
+        self.meet_flushes(dot, &past);
         self.contest();
     }
 
@@ -153,15 +155,31 @@ impl<J: Journal> Site<J> {
             return;
         };
         let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
+        self.meet_earlier_flushes(&operation, &touched);
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
         }
     }
 
+    /// Keys that came into conflict by a FLUSH take in those that were executed or submitted before it.
+    pub(super) fn meet_earlier_flushes(&mut self, flush: &Operation, touched: &[(u64, u32, Bytes)]) {
+        for (earlier, only_db) in self.flushes.clone() {
+            if flush.past.includes(earlier.dot) {
+                continue;
+            }
+            for (fingerprint, db, key) in touched {
+                if only_db.is_none_or(|only| only == *db) {
+                    let met = (flush.dot, &earlier);
+                    self.converge.meet(*fingerprint, *db, key, met, &mut self.past);
+                }
+            }
+        }
+    }
+
     /// An operation that arrives while a FLUSH concurrent with it is unstable: its key takes the FLUSH in.
     pub(super) fn meet_flushes(&mut self, dot: Dot, past: &Vector) {
-        if self.flushes.is_empty() {
+        if self.flushes.is_empty() || off(Mutation::FlushMeets) {
             return;
         }
         let stable = self.peers.stability.stable().clone();
@@ -175,7 +193,7 @@ impl<J: Journal> Site<J> {
                     continue;
                 }
                 self.converge
-                    .meet(fingerprint, share.db, &share.key, &flush, &mut self.past);
+                    .meet(fingerprint, share.db, &share.key, (dot, &flush), &mut self.past);
             }
         }
     }
@@ -204,7 +222,7 @@ impl<J: Journal> Site<J> {
             }
             self.past.observed.advance(site, seq);
             self.running.advance(site, seq);
-            if self.submitted.get(site) < seq {
+            if self.submitted.get(site) < seq && !off(Mutation::ExactlyOnce) {
                 self.submitted.advance(site, seq);
             }
         }

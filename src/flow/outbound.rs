@@ -306,9 +306,10 @@ impl<J: Journal> Site<J> {
         // A unit is never cut, so nothing in it may ask for a mark of its own.
         let time = match self.reading.state {
             State::Local { .. } if self.reading.first_time.is_some() => {
-                let next = self.reading.last_time.plus(1);
+                // Behind what an echo told since the last row, too.
+                let next = self.clock.last().plus(1);
                 self.clock.absorb(next);
-                next.max(self.clock.last())
+                next
             }
             _ => self.clock.tick(self.now_unix_ms),
         };

@@ -111,7 +111,8 @@ impl<J: Journal> Site<J> {
         let dot = cursor.dot();
         if row.class.is_of_databases() {
             if let Some((operation, only_db)) = self.past.flush_of(dot) {
-                self.converge.flush(&operation, only_db, None, &mut self.past);
+                let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
+                self.meet_earlier_flushes(&operation, &touched);
                 self.flushes.push((operation, only_db));
             }
             return;
@@ -129,6 +130,28 @@ impl<J: Journal> Site<J> {
         } else {
             self.converge.executed(arrival(row.fingerprint), &mut self.past);
         }
+        self.meet_flushes(dot, &cursor.past);
+    }
+
+    /// Where what is not stable begins to be concurrent with anything. What is stable is in the past of everything
+    /// still to come, but not of everything that came.
+    fn rebuild_from(&mut self, stable: &Vector) -> Vector {
+        let mut from = stable.clone();
+        loop {
+            let before = from.clone();
+            for site in self.roster.all() {
+                let seq = before.get(site) + 1;
+                // An origin's pasts grow, so its first operation has the least.
+                if seq <= self.past.observed.get(site)
+                    && let Some(first) = Cursor::new(&mut self.past.journal, Dot { site, seq })
+                {
+                    from.meet(&first.past);
+                }
+            }
+            if from == before {
+                return from;
+            }
+        }
     }
 
     /// Everything unstable in the logs that the database has executed enters the window, in the order of time,
@@ -136,12 +159,17 @@ impl<J: Journal> Site<J> {
     /// bounded on the way.
     pub(super) fn rebuild_window(&mut self) {
         let stable = self.peers.stability.stable().clone();
+        let from = self.rebuild_from(&stable);
         let mut cursors: Vec<Option<Cursor>> = Vec::new();
         for site in self.roster.all() {
-            let seq = stable.get(site) + 1;
-            let executed = seq <= self.past.observed.get(site);
-            let cursor = executed.then(|| Cursor::new(&mut self.past.journal, Dot { site, seq }));
-            cursors.push(cursor.flatten());
+            let mut at = |seq| {
+                let executed = seq <= self.past.observed.get(site);
+                let cursor = executed.then(|| Cursor::new(&mut self.past.journal, Dot { site, seq }));
+                cursor.flatten()
+            };
+            // The log may not reach further back than what is stable.
+            let cursor = at(from.get(site) + 1).or_else(|| at(stable.get(site) + 1));
+            cursors.push(cursor);
         }
         for rows in 1.. {
             let times = cursors.iter_mut().filter(|cursor| cursor.is_some());

@@ -93,9 +93,14 @@ pub struct Site<J> {
     pub(super) in_flight_bytes: usize,
     /// Nothing is submitted before the present connection's first marker has come back.
     pub(super) barrier: Barrier,
+    /// An earlier run's repairs may have been executed: nothing is compared before that is known.
+    pub(super) recovering: bool,
     pub(super) counters: Counters,
     pub(super) flushes: Vec<(crate::converge::Operation, Option<u32>)>,
 }
+
+/// What holds the settled point back until an earlier run's repairs are known.
+pub(super) const RECOVERING: TxnId = TxnId::MAX - 1;
 
 /// Whether it is known what the database has executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +144,7 @@ impl<J: Journal> Site<J> {
             unsent: 0,
             in_flight_bytes: 0,
             barrier: Barrier::Down,
+            recovering: false,
             counters: Counters::default(),
             flushes: Vec::new(),
             roster,
@@ -166,6 +172,8 @@ impl<J: Journal> Site<J> {
         self.clock.absorb(time);
         self.reading.db = source.map_or(0, |source| source.db);
         self.rebuild_window();
+        self.recovering = true;
+        self.settled.hold(RECOVERING, stable);
     }
 
     /// Commands that the server knows and the table does not.
@@ -292,7 +300,7 @@ impl<J: Journal> Site<J> {
     /// Compares the keys that something happened to. What is missing joins the transaction under construction,
     /// or goes out at the end of the event; `before` is what had been observed before its cause.
     pub(super) fn settle(&mut self, before: &Vector) {
-        if !self.converge.is_dirty() {
+        if !self.converge.is_dirty() || self.recovering {
             return;
         }
         let repairs = self.converge.settle(self.txn_id());

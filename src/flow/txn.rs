@@ -208,14 +208,18 @@ impl Txn {
         all
     }
 
-    /// Each command by itself, in order.
-    pub(super) fn each_command(&self) -> Vec<Bytes> {
+    /// Each command by itself with its database, in order.
+    pub(super) fn each_command(&self) -> Vec<(u32, Bytes)> {
         let mut all = Vec::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Rows { batch, from, to, .. } => all.extend((*from..*to).map(|at| batch.command(at))),
-                Piece::Rewritten { command, .. } => all.push(command.clone()),
-                Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
+                Piece::Rows { batch, from, to, db } => {
+                    all.extend((*from..*to).map(|at| (*db, batch.command(at))));
+                }
+                Piece::Rewritten { command, db, .. } => all.push((*db, command.clone())),
+                Piece::Repair { commands, db, .. } => {
+                    all.extend(commands.iter().map(|command| (*db, command.clone())));
+                }
             }
         }
         all
@@ -431,7 +435,12 @@ mod tests {
     fn rows_written_anew_are_sent_and_expected_as_they_are() {
         let txn = rewritten();
         let commands: Vec<Bytes> = txn.expected();
-        assert_eq!(commands, txn.each_command());
+        let each: Vec<Bytes> = txn
+            .each_command()
+            .into_iter()
+            .map(|(_, command)| command)
+            .collect();
+        assert_eq!(commands, each);
         let (sent, replies) = bytes_of(&txn);
         assert!(sent.contains("first\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*1\r\n$6\r\nsecond"));
         // MULTI, marker, first, SELECT, second, EXEC.

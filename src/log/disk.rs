@@ -34,6 +34,11 @@ pub trait Disk {
     /// # Errors
     /// The system's.
     fn truncate(&mut self, segment: u64, bytes: u64) -> std::io::Result<()>;
+    /// Forces its bytes to disk and waits for it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn force(&mut self, segment: u64) -> std::io::Result<()>;
     /// Removes it.
     ///
     /// # Errors

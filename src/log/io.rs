@@ -125,6 +125,10 @@ impl Disk for FileDisk {
         self.file(segment)?.set_len(bytes)
     }
 
+    fn force(&mut self, segment: u64) -> io::Result<()> {
+        self.file(segment)?.sync_data()
+    }
+
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.files.remove(&segment);
         std::fs::remove_file(path(&self.dir, segment))

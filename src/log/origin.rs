@@ -440,7 +440,14 @@ impl<D: Disk> OriginLog<D> {
         Ok(())
     }
 
+    /// Only the newest segment may have a torn end: what lies before it is on disk first, positions included,
+    /// which nothing else forces.
     fn begin_segment(&mut self) -> Result<(), LogError> {
+        if let Some(full) = self.segments.last().map(|segment| segment.number) {
+            self.disk
+                .force(full)
+                .map_err(|error| self.refused("force a full segment to disk", error))?;
+        }
         let number = self.segments.last().map_or(1, |segment| segment.number + 1);
         let first_seq = self.last_seq + 1;
         let header = segment_header(self.origin, &self.database_id, number, first_seq);

@@ -1,0 +1,207 @@
+//! The connection on which a syncer applies, both ends: the order of `node/applier.rs`, without its sockets.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use syncer::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
+use syncer::flow::{Dump, Outcome, Site};
+
+use crate::database::{Cause, Database};
+use crate::journal::Logs;
+use crate::resp::{self, Reply, Words};
+
+/// A connection as the database sees it.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// Sent by the syncer, not read yet.
+    pub input: Vec<u8>,
+    /// Replies, not read yet.
+    pub output: Vec<u8>,
+    db: usize,
+    queued: Option<Vec<Words>>,
+    failed: bool,
+}
+
+impl Connection {
+    /// Executes the next command; false when there is none. While `refusing`, whatever writes is refused.
+    pub fn serve(&mut self, database: &mut Database, refusing: bool) -> bool {
+        let Some((words, len)) = resp::parse(&self.input) else {
+            return false;
+        };
+        self.input.drain(..len);
+        let reply = self.command(database, words, refusing);
+        reply.encode(&mut self.output);
+        true
+    }
+
+    fn command(&mut self, database: &mut Database, words: Words, refusing: bool) -> Reply {
+        match (words[0].as_slice(), &mut self.queued) {
+            (b"MULTI", queued) => {
+                *queued = Some(Vec::new());
+                self.failed = false;
+                Reply::Simple("OK")
+            }
+            (b"EXEC", _) => self.exec(database),
+            (_, Some(queued)) => {
+                if refusing && words[0] != b"SELECT" {
+                    self.failed = true;
+                    return Reply::Error(
+                        "OOM command not allowed when used memory > 'maxmemory'.".to_owned(),
+                    );
+                }
+                if words[0] != b"SELECT" && !Database::knows(&words) {
+                    self.failed = true;
+                    return Reply::Error(format!("ERR unknown command {:?}", words[0]));
+                }
+                queued.push(words);
+                Reply::Simple("QUEUED")
+            }
+            (_, None) => Reply::Error("ERR the syncer writes outside of a transaction".to_owned()),
+        }
+    }
+
+    fn exec(&mut self, database: &mut Database) -> Reply {
+        let queued = self.queued.take().unwrap_or_default();
+        if self.failed {
+            return Reply::Error("EXECABORT Transaction discarded because of previous errors.".to_owned());
+        }
+        let mut replies = Vec::new();
+        for words in queued {
+            if words[0] == b"SELECT" {
+                self.db = String::from_utf8_lossy(&words[1]).parse().expect("a database");
+                replies.push(Reply::Simple("OK"));
+            } else {
+                replies.push(database.call(self.db, &words, Cause::Applied));
+            }
+        }
+        database.end_unit();
+        Reply::Array(replies)
+    }
+}
+
+struct Sent {
+    txn: u64,
+    selected: u32,
+}
+
+/// The syncer's end.
+#[derive(Default)]
+pub struct Applier {
+    replies: Replies,
+    sent: VecDeque<Sent>,
+    input: BytesMut,
+    selected: u32,
+    paused: Option<Fault>,
+    /// Commands that the database refused for good.
+    pub refused: Vec<String>,
+}
+
+impl Applier {
+    /// Takes transactions from the engine and writes them; `most` of them at once.
+    pub fn gather(&mut self, site: &mut Site<Logs>, connection: &mut Connection, most: usize) -> bool {
+        if self.paused.is_some() && self.replies.unanswered() == 0 {
+            self.paused = None;
+            site.count_retried();
+            site.apply_lost();
+            site.apply_connected();
+        }
+        let mut done = false;
+        for _ in 0..most {
+            if self.paused.is_some() {
+                break;
+            }
+            let Some(id) = site.next_txn().map(|txn| txn.id) else {
+                break;
+            };
+            let Some(txn) = site.txn(id) else { break };
+            let marker = site.marker(txn);
+            let selected = self.selected;
+            let (parts, replies) = txn.encode(&marker, &mut self.selected);
+            let reads = txn.ships().next().is_some();
+            self.replies.sent(Pending {
+                txn: id,
+                queued: replies - 2,
+                reads,
+            });
+            self.sent.push_back(Sent { txn: id, selected });
+            parts
+                .iter()
+                .for_each(|part| connection.input.extend_from_slice(part));
+            done = true;
+        }
+        done
+    }
+
+    /// Reads replies.
+    pub fn receive(&mut self, site: &mut Site<Logs>, connection: &mut Connection, most: usize) {
+        let len = most.min(connection.output.len());
+        self.input.extend_from_slice(&connection.output[..len]);
+        connection.output.drain(..len);
+        while let Some(answer) = self.replies.next(&mut self.input).expect("replies are whole") {
+            let Some(sent) = self.sent.pop_front() else { return };
+            match answer {
+                Answer::Executed { errors, values, .. } => self.executed(site, &sent, &errors, &values),
+                Answer::Refused { error, .. } => self.refused(site, &sent, &error),
+            }
+        }
+    }
+
+    fn executed(&mut self, site: &mut Site<Logs>, sent: &Sent, errors: &[CommandError], values: &[Value]) {
+        let Some(txn) = site.txn(sent.txn) else { return };
+        let places = txn.reads_queued_at(sent.selected);
+        let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
+        for error in errors {
+            match txn.command_queued_at(error.at, sent.selected) {
+                Some(queued) if queued.is_repair => {}
+                queued => {
+                    let command = queued.map(|queued| queued.command).unwrap_or_default();
+                    let words = resp::parse(&command)
+                        .map(|(words, _)| resp::show(&words))
+                        .unwrap_or_default();
+                    self.refused
+                        .push(format!("{words}: {}", String::from_utf8_lossy(&error.text)));
+                }
+            }
+        }
+        site.replied(sent.txn, Outcome::Executed(dumps));
+    }
+
+    fn refused(&mut self, site: &mut Site<Logs>, sent: &Sent, error: &CommandError) {
+        let found = site
+            .txn(sent.txn)
+            .and_then(|txn| txn.command_queued_at(error.at, sent.selected));
+        let fault = match (Fault::of(&error.text), found) {
+            (Fault::Never, Some(queued)) => {
+                site.leave_out(sent.txn, queued.place);
+                self.refused
+                    .push(String::from_utf8_lossy(&error.text).into_owned());
+                Fault::Never
+            }
+            _ => Fault::Later,
+        };
+        site.replied(sent.txn, Outcome::Refused);
+        if self.paused != Some(Fault::Later) {
+            self.paused = Some(fault);
+        }
+    }
+}
+
+/// DUMP, PTTL and TIME, from their places in EXEC's reply.
+fn dump(values: &[Value], at: usize) -> Option<Dump> {
+    let payload = match values.get(at)? {
+        Value::Bytes(payload) => Some(Bytes::copy_from_slice(payload)),
+        _ => None,
+    };
+    let (Value::Int(left_ms), Value::Array(time)) = (values.get(at + 1)?, values.get(at + 2)?) else {
+        return None;
+    };
+    let number = |at: usize| match time.get(at) {
+        Some(Value::Bytes(text)) => std::str::from_utf8(text).ok()?.parse::<u64>().ok(),
+        _ => None,
+    };
+    let now = number(0)? * 1000 + number(1)? / 1000;
+    Some(Dump {
+        payload,
+        expires_unix_ms: u64::try_from(*left_ms).ok().map(|left| now + left),
+    })
+}

@@ -1,0 +1,331 @@
+//! What clients write: few keys, few elements, and patterns that hurt.
+
+use crate::plan::What;
+use crate::random::Random;
+use crate::resp::{Words, words};
+
+/// A family of commands that meets on the same keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// SET and its forms.
+    Texts,
+    /// Increments and SET.
+    Counters,
+    /// SADD, SREM.
+    Sets,
+    /// HSET, HDEL, HINCRBY.
+    Hashes,
+    /// ZADD, ZREM, ZINCRBY.
+    Sorted,
+    /// All of these on one key.
+    Fight,
+    /// Lists that are only pushed to and deleted.
+    Pushes,
+    /// Lists with everything.
+    Lists,
+    /// A queue: pushed everywhere, popped.
+    Queue,
+    /// APPEND, SETRANGE, SETBIT, BITFIELD.
+    Bytes,
+    /// PFADD.
+    Unions,
+    /// Streams.
+    Streams,
+    /// Commands on several keys.
+    Derived,
+    /// Lists and hashes and strings on one key.
+    WholeFight,
+}
+
+const ELEMENTWISE: &[Family] = &[
+    Family::Texts,
+    Family::Counters,
+    Family::Sets,
+    Family::Hashes,
+    Family::Sorted,
+    Family::Fight,
+];
+const WHOLE: &[Family] = &[
+    Family::Pushes,
+    Family::Lists,
+    Family::Queue,
+    Family::Bytes,
+    Family::Unions,
+    Family::Streams,
+    Family::Derived,
+    Family::WholeFight,
+];
+
+/// What a run's clients do.
+#[derive(Debug, Clone)]
+pub struct Mix {
+    families: Vec<Family>,
+    keys: u64,
+    databases: u64,
+    expiry: bool,
+    flushes: bool,
+    blocks: bool,
+    deletes: u64,
+}
+
+impl Mix {
+    /// A mix.
+    pub fn of(random: &mut Random) -> Mix {
+        let pool = if random.chance(60) { ELEMENTWISE } else { WHOLE };
+        let families = (0..random.pick(&[1, 1, 1, 2, 3]))
+            .map(|_| random.pick(pool))
+            .collect();
+        Mix {
+            families,
+            keys: random.pick(&[1, 1, 2]),
+            databases: random.pick(&[1, 1, 1, 2]),
+            expiry: random.chance(35),
+            flushes: random.chance(8),
+            blocks: random.chance(30),
+            deletes: random.pick(&[5, 12, 25]),
+        }
+    }
+}
+
+/// One write of a client.
+pub fn write(random: &mut Random, mix: &Mix, number: u64) -> What {
+    let db = random.below(mix.databases) as usize;
+    let count = if mix.blocks && random.chance(30) {
+        2 + random.below(3)
+    } else {
+        1
+    };
+    let commands = (0..count)
+        .map(|at| command(random, mix, number * 10 + at))
+        .collect();
+    What::Write {
+        db,
+        commands,
+        block: count > 1,
+    }
+}
+
+fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
+    let family = random.pick(&mix.families);
+    let name = format!("{}{}", letters(family), random.below(mix.keys));
+    let other = format!("{}{}", letters(family), random.below(mix.keys + 1));
+    if mix.flushes && random.chance(4) {
+        return words(random.pick(&["FLUSHALL", "FLUSHDB"]));
+    }
+    if random.chance(mix.deletes) {
+        return words(&format!("{} {name}", random.pick(&["DEL", "DEL", "UNLINK"])));
+    }
+    if mix.expiry && random.chance(25) {
+        return words(&expiry(random, &name, n));
+    }
+    words(&match family {
+        Family::Texts => texts(random, &name, &other, n),
+        Family::Counters => counters(random, &name, n),
+        Family::Sets => sets(random, &name),
+        Family::Hashes => hashes(random, &name, n),
+        Family::Sorted => sorted(random, &name),
+        Family::Fight => match random.below(5) {
+            0 => texts(random, &name, &other, n),
+            1 => counters(random, &name, n),
+            2 => sets(random, &name),
+            3 => hashes(random, &name, n),
+            _ => sorted(random, &name),
+        },
+        Family::Pushes => pushes(random, &name, n),
+        Family::Lists => lists(random, &name, &other, n),
+        Family::Queue => queue(random, &name, n),
+        Family::Bytes => bytes(random, &name, n),
+        Family::Unions => format!("PFADD {name} u{}", random.below(6)),
+        Family::Streams => streams(random, &name, n),
+        Family::Derived => derived(random, &name, &other, n),
+        Family::WholeFight => match random.below(5) {
+            0 => texts(random, &name, &other, n),
+            1 => hashes(random, &name, n),
+            2 => bytes(random, &name, n),
+            _ => lists(random, &name, &other, n),
+        },
+    })
+}
+
+fn letters(family: Family) -> &'static str {
+    match family {
+        Family::Texts => "text",
+        Family::Counters => "count",
+        Family::Sets => "set",
+        Family::Hashes => "hash",
+        Family::Sorted => "sorted",
+        Family::Fight => "fight",
+        Family::Pushes => "pushes",
+        Family::Lists => "list",
+        Family::Queue => "queue",
+        Family::Bytes => "bytes",
+        Family::Unions => "union",
+        Family::Streams => "stream",
+        Family::Derived => "derived",
+        Family::WholeFight => "whole",
+    }
+}
+
+/// Far beyond every run.
+const LATER_MS: u64 = 1_000_000_000;
+
+fn expiry(random: &mut Random, key: &str, n: u64) -> String {
+    let soon = 1 + random.below(120);
+    let late = LATER_MS + n * 1000;
+    match random.below(9) {
+        0 | 1 => format!("PEXPIRE {key} {soon}"),
+        2 | 3 => format!("PEXPIRE {key} {late}"),
+        4 => format!("PERSIST {key}"),
+        5 => format!("PEXPIRE {key} {late} {}", random.pick(&["NX", "XX", "GT", "LT"])),
+        6 => format!("EXPIRE {key} 0"),
+        7 => format!("SET {key} v{n} PX {}", random.pick(&[soon, late])),
+        _ => format!("EXISTS {key}"),
+    }
+}
+
+fn texts(random: &mut Random, key: &str, other: &str, n: u64) -> String {
+    match random.below(9) {
+        0..=3 => format!("SET {key} v{n}"),
+        4 => format!("SET {key} v{n} {}", random.pick(&["NX", "XX", "GET", "KEEPTTL"])),
+        5 => format!("GETSET {key} v{n}"),
+        6 => format!("MSET {key} v{n} {other} w{n}"),
+        7 => format!("SETNX {key} v{n}"),
+        _ => format!("GETDEL {key}"),
+    }
+}
+
+fn counters(random: &mut Random, key: &str, n: u64) -> String {
+    match random.below(10) {
+        0..=3 => format!("INCR {key}"),
+        4 => format!("INCRBY {key} {}", 1 + random.below(50)),
+        5 => format!("DECR {key}"),
+        6 => format!("DECRBY {key} {}", 1 + random.below(50)),
+        7 | 8 => format!("SET {key} {}", n * 1000),
+        _ => format!("SET {key} {} KEEPTTL", n * 1000),
+    }
+}
+
+fn sets(random: &mut Random, key: &str) -> String {
+    let mut member = || format!("m{}", random.below(4));
+    let (one, two) = (member(), member());
+    match random.below(10) {
+        0..=3 => format!("SADD {key} {one}"),
+        4 => format!("SADD {key} {one} {two}"),
+        5..=7 => format!("SREM {key} {one}"),
+        8 => format!("SREM {key} {one} {two}"),
+        _ => format!("SPOP {key}{}", random.pick(&["", " 2", " 9"])),
+    }
+}
+
+fn hashes(random: &mut Random, key: &str, n: u64) -> String {
+    let field = format!("f{}", random.below(3));
+    match random.below(10) {
+        0..=2 => format!("HSET {key} {field} v{n}"),
+        3 => format!("HSET {key} {field} {n} g{n} {n}"),
+        4 => format!("HMSET {key} {field} {}", n * 100),
+        5 => format!("HSETNX {key} {field} x{n}"),
+        6 | 7 => format!("HINCRBY {key} {field} {}", 1 + random.below(9)),
+        _ => format!("HDEL {key} {field}"),
+    }
+}
+
+fn sorted(random: &mut Random, key: &str) -> String {
+    let member = format!("z{}", random.below(4));
+    let score = random.below(20);
+    match random.below(12) {
+        0..=3 => format!("ZADD {key} {score} {member}"),
+        4 => format!("ZADD {key} {score} {member} {} z9", score + 1),
+        5 => format!(
+            "ZADD {key} {} {score} {member}",
+            random.pick(&["NX", "XX", "GT", "LT", "CH"])
+        ),
+        6..=8 => format!("ZINCRBY {key} {}.5 {member}", random.below(9)),
+        _ => format!("ZREM {key} {member}"),
+    }
+}
+
+fn pushes(random: &mut Random, key: &str, n: u64) -> String {
+    match random.below(4) {
+        0 => format!("LPUSH {key} e{n} e{n}b"),
+        1 => format!("LPUSH {key} e{n}"),
+        2 => format!("RPUSHX {key} e{n}"),
+        _ => format!("RPUSH {key} e{n}"),
+    }
+}
+
+fn queue(random: &mut Random, key: &str, n: u64) -> String {
+    match random.below(10) {
+        0..=5 => format!("LPUSH {key} e{n}"),
+        6..=8 => format!("RPOP {key}"),
+        _ => format!("LPOP {key}"),
+    }
+}
+
+fn lists(random: &mut Random, key: &str, other: &str, n: u64) -> String {
+    let known = format!("e{}", random.below(n + 1));
+    match random.below(15) {
+        0..=2 => format!("RPUSH {key} e{n}"),
+        3..=5 => format!("LPUSH {key} e{n}"),
+        6 => format!("LPOP {key}"),
+        7 => format!("RPOP {key} 2"),
+        8 => format!("LSET {key} {} s{n}", random.pick(&["0", "-1", "1"])),
+        9 => format!("LINSERT {key} {} {known} i{n}", random.pick(&["BEFORE", "AFTER"])),
+        10 => format!("LREM {key} {} {known}", random.pick(&["0", "1", "-1"])),
+        11 => format!("LTRIM {key} {}", random.pick(&["1 -1", "0 -2", "0 3", "-3 -1"])),
+        12 => format!("LMPOP 1 {key} {} COUNT 2", random.pick(&["LEFT", "RIGHT"])),
+        13 => format!("LMOVE {key} {other} RIGHT LEFT"),
+        _ => format!("BLPOP {key} 1"),
+    }
+}
+
+fn bytes(random: &mut Random, key: &str, n: u64) -> String {
+    match random.below(7) {
+        0 | 1 => format!("APPEND {key} <{n}>"),
+        2 => format!("SETRANGE {key} {} {n}", random.below(12)),
+        3 | 4 => format!("SETBIT {key} {} {}", random.below(80), random.below(2)),
+        5 => format!(
+            "BITFIELD {key} INCRBY u8 {} {}",
+            8 * random.below(6),
+            1 + random.below(9)
+        ),
+        _ => format!("SET {key} base{n}"),
+    }
+}
+
+fn streams(random: &mut Random, key: &str, n: u64) -> String {
+    let id = format!("{}-{}", 1 + random.below(n + 2), random.below(3));
+    match random.below(14) {
+        0..=5 => format!("XADD {key} * f {n}"),
+        6 => format!("XADD {key} {id} f {n}"),
+        7 => format!("XADD {key} MAXLEN {} 4 * f {n}", random.pick(&["=", "~"])),
+        8 => format!("XDEL {key} {id}"),
+        9 => format!("XTRIM {key} MAXLEN 3"),
+        10 => format!("XGROUP CREATE {key} g{} 0 MKSTREAM", random.below(2)),
+        11 => format!(
+            "XREADGROUP GROUP g{} c{} COUNT 2 STREAMS {key} >",
+            random.below(2),
+            random.below(2)
+        ),
+        12 => format!("XACK {key} g{} {id}", random.below(2)),
+        _ => format!("XGROUP DESTROY {key} g1"),
+    }
+}
+
+fn derived(random: &mut Random, key: &str, other: &str, n: u64) -> String {
+    match random.below(14) {
+        0 => format!("SADD {key} m{}", random.below(4)),
+        1 => format!("ZADD {key} {n} m{}", random.below(4)),
+        2 => format!("SET {key} v{n}"),
+        3 => format!("RENAME {key} {other}"),
+        4 => format!("COPY {key} {other} REPLACE"),
+        5 => format!("MOVE {key} {}", random.below(2)),
+        6 => format!("SUNIONSTORE {other} {key} derived0"),
+        7 => format!("SDIFFSTORE {other} {key} derived1"),
+        8 => format!("ZUNIONSTORE {other} 2 {key} derived0"),
+        9 => format!("SMOVE {key} {other} m{}", random.below(4)),
+        10 => format!("SORT {key} ALPHA STORE {other}"),
+        11 => format!("RPUSH {key} e{n}"),
+        12 => format!("LMOVE {key} {other} LEFT RIGHT"),
+        _ => format!("BITOP OR {other} {key} derived0"),
+    }
+}

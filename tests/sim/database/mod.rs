@@ -1,0 +1,380 @@
+//! A database as the engine meets it: values, expiry, transactions, and exactly the replication stream that
+//! Redis 7.0 (or 7.2, or Valkey 8) sends.
+//!
+//! What arrives in a stream was measured; the test `model` compares this model with a real server, data and
+//! stream. Each command is one function that gives its reply and what it sends to replicas.
+
+mod dump;
+mod hashes;
+mod keys;
+mod lists;
+mod sets;
+mod sorted;
+mod streams;
+mod strings;
+mod table;
+mod value;
+
+pub use value::{Entry, Sorted, Value};
+
+use std::collections::BTreeMap;
+
+use super::resp::{self, Reply, Word, Words};
+
+/// Databases of a server.
+pub const DATABASES: usize = 4;
+
+/// Whose ways of replication are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// Redis 7.0.
+    Redis70,
+    /// Redis 7.2.
+    Redis72,
+    /// Valkey 8: deletes of its own are UNLINK.
+    Valkey8,
+}
+
+/// Why a command is in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A client, and which of its writes.
+    Client(usize),
+    /// The server itself: a key had expired.
+    Server,
+    /// The syncer.
+    Applied,
+}
+
+/// One command of the stream, as it was.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Why it is there.
+    pub cause: Cause,
+    /// Selected database.
+    pub db: usize,
+    /// The command.
+    pub words: Words,
+    /// Which unit it belongs to.
+    pub unit: u64,
+}
+
+/// What a command sends to replicas.
+#[derive(Debug)]
+pub enum Sent {
+    /// It changed nothing.
+    Nothing,
+    /// Itself.
+    Verbatim,
+    /// These instead.
+    As(Vec<Words>),
+}
+
+/// What became of a command.
+pub type Outcome = Result<(Reply, Sent), String>;
+
+/// The keys of one database.
+pub type Keyspace = BTreeMap<Word, Entry>;
+
+/// A server.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Its data.
+    pub dbs: Vec<Keyspace>,
+    /// Its clock, Unix milliseconds.
+    pub now: u64,
+    /// Which server it is.
+    pub version: Version,
+    /// Replication id.
+    pub id: [u8; 40],
+    /// The id before, and up to which offset it holds.
+    pub old_id: Option<([u8; 40], u64)>,
+    /// The backlog; it reaches back to `begin`.
+    pub stream: Vec<u8>,
+    /// Offset before the backlog's first byte.
+    pub begin: u64,
+    /// Everything that was ever in the stream.
+    pub history: Vec<Record>,
+    selected: Option<usize>,
+    unit: Vec<(usize, Words, Cause)>,
+    units: u64,
+    dice: u64,
+}
+
+impl Database {
+    /// An empty server.
+    pub fn new(version: Version, site: u8) -> Database {
+        Database {
+            dbs: vec![Keyspace::new(); DATABASES],
+            now: 0,
+            version,
+            id: new_id(u64::from(site) + 1),
+            old_id: None,
+            stream: Vec::new(),
+            begin: 0,
+            history: Vec::new(),
+            selected: None,
+            unit: Vec::new(),
+            units: 0,
+            dice: u64::from(site),
+        }
+    }
+
+    /// Offset of the stream's last byte.
+    pub fn offset(&self) -> u64 {
+        self.begin + self.stream.len() as u64
+    }
+
+    /// A replica starts from nothing: what follows selects its database first.
+    pub fn full_resync(&mut self) {
+        self.selected = None;
+    }
+
+    /// Whether a replica can go on behind this offset.
+    pub fn can_continue(&self, id: &[u8; 40], offset: u64) -> bool {
+        let known = *id == self.id || matches!(&self.old_id, Some((old, end)) if old == id && offset <= *end);
+        known && offset >= self.begin && offset <= self.offset()
+    }
+
+    /// Stops in good order and starts again from what it saved.
+    pub fn restart(&mut self) {
+        self.old_id = Some((self.id, self.offset()));
+        let mut number = 0u64;
+        self.id[..8]
+            .iter()
+            .for_each(|&digit| number = number * 31 + u64::from(digit));
+        self.id = new_id(number ^ self.offset());
+        self.begin = self.offset();
+        self.stream.clear();
+        self.selected = None;
+    }
+
+    /// Runs commands of a client, as one transaction if so wanted.
+    pub fn run(&mut self, db: usize, commands: &[Words], block: bool, cause: Cause) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        for words in commands {
+            replies.push(self.call(db, words, cause));
+            if !block {
+                self.end_unit();
+            }
+        }
+        self.end_unit();
+        replies
+    }
+
+    /// One command inside a unit.
+    pub fn call(&mut self, db: usize, words: &Words, cause: Cause) -> Reply {
+        let name = String::from_utf8_lossy(&words[0]).to_ascii_uppercase();
+        let Some(run) = table::find(&name) else {
+            return Reply::Error(format!("ERR unknown command '{name}'"));
+        };
+        match run(self, db, words) {
+            Err(text) => Reply::Error(text),
+            Ok((reply, sent)) => {
+                match sent {
+                    Sent::Nothing => {}
+                    Sent::Verbatim => self.unit.push((db, words.clone(), cause)),
+                    Sent::As(all) => self.unit.extend(all.into_iter().map(|words| (db, words, cause))),
+                }
+                reply
+            }
+        }
+    }
+
+    /// Whether a command exists; a transaction with one that does not is refused.
+    pub fn knows(words: &Words) -> bool {
+        table::find(&String::from_utf8_lossy(&words[0]).to_ascii_uppercase()).is_some()
+    }
+
+    /// What was done since goes into the stream as one unit.
+    pub fn end_unit(&mut self) {
+        let unit = std::mem::take(&mut self.unit);
+        let Some((first_db, ..)) = unit.first() else {
+            return;
+        };
+        self.units += 1;
+        let block = unit.len() > 1;
+        if block {
+            if self.version == Version::Redis70 {
+                self.select(*first_db);
+            }
+            self.feed(&[b"MULTI".to_vec()]);
+        }
+        for (db, words, cause) in unit {
+            self.select(db);
+            self.feed(&words);
+            self.history.push(Record {
+                cause,
+                db,
+                words,
+                unit: self.units,
+            });
+        }
+        if block {
+            self.feed(&[b"EXEC".to_vec()]);
+        }
+    }
+
+    fn select(&mut self, db: usize) {
+        if self.selected != Some(db) {
+            self.selected = Some(db);
+            self.feed(&[b"SELECT".to_vec(), db.to_string().into_bytes()]);
+        }
+    }
+
+    /// Something that is no write: PING, REPLCONF.
+    pub fn feed(&mut self, words: &[Word]) {
+        resp::command(&mut self.stream, words);
+    }
+
+    /// Removes keys that have expired, each in a unit of its own. `most` limits how many.
+    pub fn expire_cycle(&mut self, most: usize) {
+        let now = self.now;
+        let gone: Vec<(usize, Word)> = self
+            .dbs
+            .iter()
+            .enumerate()
+            .flat_map(|(db, keys)| {
+                let expired = move |entry: &Entry| entry.expires.is_some_and(|at| at <= now);
+                keys.iter()
+                    .filter(move |(_, entry)| expired(entry))
+                    .map(move |(key, _)| (db, key.clone()))
+            })
+            .take(most)
+            .collect();
+        for (db, key) in gone {
+            self.expire_if_due(db, &key);
+            self.end_unit();
+        }
+    }
+
+    fn expire_if_due(&mut self, db: usize, key: &[u8]) {
+        let due = self.dbs[db]
+            .get(key)
+            .is_some_and(|entry| entry.expires.is_some_and(|at| at <= self.now));
+        if due {
+            self.dbs[db].remove(key);
+            let name: &[u8] = if self.version == Version::Valkey8 {
+                b"UNLINK"
+            } else {
+                b"DEL"
+            };
+            self.unit
+                .push((db, vec![name.to_vec(), key.to_vec()], Cause::Server));
+        }
+    }
+
+    /// The entry of a key, after an expired one has gone.
+    pub(crate) fn entry(&mut self, db: usize, key: &[u8]) -> Option<&mut Entry> {
+        self.expire_if_due(db, key);
+        self.dbs[db].get_mut(key)
+    }
+
+    pub(crate) fn existing<T: value::Typed>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+    ) -> Result<Option<&mut T>, String> {
+        match self.entry(db, key) {
+            None => Ok(None),
+            Some(entry) => T::of(&mut entry.value).map(Some).ok_or_else(wrong_type),
+        }
+    }
+
+    pub(crate) fn or_new<T: value::Typed>(&mut self, db: usize, key: &[u8]) -> Result<&mut T, String> {
+        self.expire_if_due(db, key);
+        let entry = self.dbs[db].entry(key.to_vec()).or_insert_with(|| Entry {
+            value: T::empty(),
+            expires: None,
+        });
+        T::of(&mut entry.value).ok_or_else(wrong_type)
+    }
+
+    /// An empty value is no key.
+    pub(crate) fn drop_if_empty(&mut self, db: usize, key: &[u8]) {
+        if self.dbs[db].get(key).is_some_and(|entry| entry.value.is_empty()) {
+            self.dbs[db].remove(key);
+        }
+    }
+
+    /// Puts a value in place of whatever there was; an empty one removes the key. True if anything changed.
+    pub(crate) fn store(&mut self, db: usize, key: &[u8], value: Value) -> bool {
+        self.expire_if_due(db, key);
+        if value.is_empty() {
+            return self.dbs[db].remove(key).is_some();
+        }
+        self.dbs[db].insert(key.to_vec(), Entry { value, expires: None });
+        true
+    }
+
+    /// A number for choices that a server makes at random.
+    pub(crate) fn roll(&mut self, below: usize) -> usize {
+        self.dice = self
+            .dice
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        ((self.dice >> 33) % below.max(1) as u64) as usize
+    }
+}
+
+fn new_id(number: u64) -> [u8; 40] {
+    let mut id = [b'0'; 40];
+    let text = format!(
+        "{:040x}",
+        u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+    );
+    id.copy_from_slice(text.as_bytes());
+    id
+}
+
+pub(crate) fn wrong_type() -> String {
+    "WRONGTYPE Operation against a key holding the wrong kind of value".to_owned()
+}
+
+pub(crate) fn syntax() -> String {
+    "ERR syntax error".to_owned()
+}
+
+/// An argument that must be there.
+pub(crate) fn word(words: &Words, at: usize) -> Result<&Word, String> {
+    words
+        .get(at)
+        .ok_or_else(|| "ERR wrong number of arguments".to_owned())
+}
+
+pub(crate) fn is(word: &[u8], name: &str) -> bool {
+    word.eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// An integer in its one decimal form.
+pub(crate) fn integer(word: &[u8]) -> Result<i64, String> {
+    let text = std::str::from_utf8(word).ok();
+    let number = text.and_then(|text| text.parse::<i64>().ok());
+    number
+        .filter(|number| number.to_string().as_bytes() == word)
+        .ok_or_else(|| "ERR value is not an integer or out of range".to_owned())
+}
+
+pub(crate) fn float(word: &[u8]) -> Result<f64, String> {
+    let number = std::str::from_utf8(word)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    number
+        .filter(|number| !number.is_nan())
+        .ok_or_else(|| "ERR value is not a valid float".to_owned())
+}
+
+pub(crate) fn ok(sent: Sent) -> Outcome {
+    Ok((Reply::Simple("OK"), sent))
+}
+
+/// A count, sent as it came if it is above zero.
+pub(crate) fn counted(count: usize) -> Outcome {
+    let sent = if count > 0 { Sent::Verbatim } else { Sent::Nothing };
+    Ok((Reply::Int(count as i64), sent))
+}
+
+/// Words of a command that the server makes itself.
+pub(crate) fn made(parts: &[&[u8]]) -> Words {
+    parts.iter().map(|part| part.to_vec()).collect()
+}

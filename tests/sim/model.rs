@@ -1,0 +1,339 @@
+//! Whether the simulated database does what a real one does: the same commands on both give the same replication
+//! stream and the same data.
+#![allow(
+    missing_docs,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
+
+mod applier;
+mod clients;
+mod database;
+mod disk;
+mod host;
+mod journal;
+mod judge;
+mod known;
+mod net;
+mod oracle;
+mod plan;
+mod random;
+mod resp;
+mod run;
+mod shrink;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clients::{Mix, write};
+use database::{Cause, Database, Value, Version};
+use plan::What;
+use resp::{Reply, Words};
+use support::{Client, RedisServer, ServerOptions};
+
+/// Commands of a sequence.
+const WRITES: u64 = 200;
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// The server's choice, or over before it can be compared.
+fn is_fickle(words: &Words) -> bool {
+    let soon = words.iter().any(|word| {
+        let number = String::from_utf8_lossy(word).parse::<u64>();
+        number.is_ok_and(|number| number < 1_000_000)
+    });
+    let name = words[0].as_slice();
+    name == b"SPOP" || ((name == b"PEXPIRE" || words.contains(&b"PX".to_vec())) && soon)
+}
+
+/// Commands that the clients of the simulation do not send.
+fn more(n: u64) -> Words {
+    let lines = [
+        "GEOADD sorted0 13.361389 38.115556 Palermo 15.087269 37.502669 Catania",
+        "GEOADD sorted0 XX CH 14 38.115556 Palermo",
+        "ZPOPMIN sorted0",
+        "ZPOPMAX sorted0 2",
+        "ZMPOP 1 sorted0 MIN COUNT 2",
+        "ZRANGESTORE sorted1 sorted0 0 1",
+        "ZREMRANGEBYRANK sorted0 0 0",
+        "ZREMRANGEBYSCORE sorted0 -inf 3",
+        "ZINTERSTORE sorted1 2 sorted0 sorted1",
+        "ZDIFFSTORE sorted1 2 sorted0 sorted1",
+        "SINTERSTORE set1 set0 set1",
+        "SDIFFSTORE set1 set0 set2",
+        "SPOP set0 100",
+        "INCRBYFLOAT count0 1.5",
+        "HINCRBYFLOAT hash0 f9 0.25",
+        "GETEX text0 PERSIST",
+        "GETEX text0 EX 100000",
+        "RENAMENX text0 text9",
+        "MSETNX text7 1 text8 2",
+        "BITOP AND bytes2 bytes0 bytes1",
+        "BITOP NOT bytes2 bytes0",
+        "PFMERGE union2 union0 union1",
+        "RPOPLPUSH list0 list1",
+        "BRPOP list0 1",
+        "LPUSHX list5 a",
+        "XGROUP CREATECONSUMER stream0 g0 c9",
+        "XGROUP DELCONSUMER stream0 g0 c0",
+        "XGROUP SETID stream0 g0 0",
+        "EXPIREAT hash0 4102444800",
+        "HSETNX hash0 f0 x",
+    ];
+    resp::words(lines[n as usize % lines.len()])
+}
+
+/// A replica that only reads.
+struct Replica {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Replica {
+    fn attach(port: u16) -> Replica {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        socket.write_all(b"PSYNC ? -1\r\n").unwrap();
+        let mut replica = Replica {
+            socket,
+            buffer: Vec::new(),
+        };
+        while !replica.line().starts_with(b"+FULLRESYNC") {}
+        let length = loop {
+            let line = replica.line();
+            if let Some(digits) = line.strip_prefix(b"$") {
+                break String::from_utf8_lossy(digits).parse::<usize>().unwrap();
+            }
+        };
+        while replica.buffer.len() < length {
+            replica.more();
+        }
+        replica.buffer.drain(..length);
+        replica
+    }
+
+    fn more(&mut self) {
+        let mut chunk = [0; 65536];
+        let len = self.socket.read(&mut chunk).unwrap();
+        assert!(len > 0, "the server closed the link");
+        self.buffer.extend_from_slice(&chunk[..len]);
+    }
+
+    fn line(&mut self) -> Vec<u8> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return line.strip_suffix(b"\r\n").unwrap_or_default().to_vec();
+            }
+            self.more();
+        }
+    }
+
+    fn next(&mut self) -> Words {
+        loop {
+            if let Some((words, len)) = resp::parse(&self.buffer) {
+                self.buffer.drain(..len);
+                if !words[0].eq_ignore_ascii_case(b"PING") {
+                    return words;
+                }
+            } else {
+                self.more();
+            }
+        }
+    }
+}
+
+/// A command without what the clock decides.
+fn timeless(words: &Words) -> String {
+    let mut text = resp::show(words);
+    let mut at = 0;
+    while at + 13 <= text.len() {
+        let is_time = text.is_char_boundary(at) && text.is_char_boundary(at + 13) && {
+            let digits = &text[at..at + 13];
+            digits.bytes().all(|byte| byte.is_ascii_digit())
+                && (digits.starts_with('1') || digits.starts_with('2'))
+        };
+        if is_time {
+            let tail = text[at + 13..].trim_start_matches(|c: char| c == '-' || c.is_ascii_digit());
+            text = format!("{}<ms>{tail}", &text[..at]);
+        }
+        at += 1;
+    }
+    text
+}
+
+fn send(client: &mut Client, commands: &[Words], block: bool) -> Vec<bool> {
+    if !block {
+        return commands
+            .iter()
+            .map(|words| client.args(words).is_error())
+            .collect();
+    }
+    client.ok("MULTI");
+    commands.iter().for_each(|words| drop(client.args(words)));
+    client
+        .run("EXEC")
+        .array()
+        .iter()
+        .map(support::Reply::is_error)
+        .collect()
+}
+
+fn sequence(seed: u64, client: &mut Client, replica: &mut Replica) {
+    let mut random = random::Random::new(seed);
+    let mut model = Database::new(Version::Redis70, 0);
+    // The real one's link has chosen database 0 or another before; the model's sends SELECT like a new one.
+    let mix = Mix::of(&mut random);
+    for n in 0..WRITES {
+        let (db, commands, block) = match write(&mut random, &mix, n) {
+            What::Write { db, commands, block } => (db, commands, block),
+            _ => continue,
+        };
+        let (commands, block) = if n % 5 == 4 {
+            (vec![more(random.next())], false)
+        } else {
+            (commands, block)
+        };
+        if commands.iter().any(is_fickle) {
+            continue;
+        }
+        client.ok(&format!("SELECT {db}"));
+        let (before, _) = (now_ms(), ());
+        let failed = send(client, &commands, block);
+        model.now = before;
+        let replies = model.run(db, &commands, block, Cause::Client(0));
+        let same: Vec<bool> = replies
+            .iter()
+            .map(|reply| matches!(reply, Reply::Error(_)))
+            .collect();
+        assert_eq!(same, failed, "seed {seed}: {commands:?}: {replies:?}");
+    }
+    compare_streams(seed, client, replica, &mut model);
+    compare_data(seed, client, &model);
+}
+
+fn compare_streams(seed: u64, client: &mut Client, replica: &mut Replica, model: &mut Database) {
+    client.ok("SELECT 3");
+    client.ok("SET the-end 1");
+    model.run(3, &[resp::words("SET the-end 1")], false, Cause::Client(0));
+    let mut rest = model.stream.as_slice();
+    let mut before = Vec::new();
+    while let Some((expected, len)) = resp::parse(rest) {
+        rest = &rest[len..];
+        let found = replica.next();
+        before.push(timeless(&found));
+        let tail = before.len().saturating_sub(6);
+        assert_eq!(
+            timeless(&expected),
+            timeless(&found),
+            "seed {seed} behind {:?}",
+            &before[tail..]
+        );
+    }
+}
+
+fn compare_data(seed: u64, client: &mut Client, model: &Database) {
+    for (db, keys) in model.dbs.iter().enumerate() {
+        client.ok(&format!("SELECT {db}"));
+        assert_eq!(
+            client.run("DBSIZE").int() as usize,
+            keys.len(),
+            "seed {seed} database {db}"
+        );
+        for (key, entry) in keys {
+            let mut read = |line: &str| -> Vec<Vec<u8>> {
+                let words = line.split(' ').map(|word| {
+                    if word == "KEY" {
+                        key.clone()
+                    } else {
+                        word.as_bytes().to_vec()
+                    }
+                });
+                let reply = client.args(&words.collect::<Vec<_>>());
+                match &reply {
+                    support::Reply::Array(all) => all
+                        .iter()
+                        .filter_map(|one| one.bytes().map(<[u8]>::to_vec))
+                        .collect(),
+                    one => vec![one.bytes().unwrap_or_default().to_vec()],
+                }
+            };
+            let (found, expected) = match &entry.value {
+                Value::Text(text) if text.starts_with(b"HYLL") => continue,
+                Value::Text(text) => (read("GET KEY"), vec![text.clone()]),
+                Value::List(list) => (read("LRANGE KEY 0 -1"), list.iter().cloned().collect()),
+                Value::Set(set) => {
+                    let mut found = read("SMEMBERS KEY");
+                    found.sort();
+                    (found, set.iter().cloned().collect())
+                }
+                Value::Hash(hash) => {
+                    let mut pairs: Vec<Vec<Vec<u8>>> =
+                        read("HGETALL KEY").chunks(2).map(<[_]>::to_vec).collect();
+                    pairs.sort();
+                    let expected = hash
+                        .iter()
+                        .flat_map(|(field, value)| [field.clone(), value.clone()])
+                        .collect();
+                    (pairs.concat(), expected)
+                }
+                Value::Sorted(sorted) => {
+                    let found = read("ZRANGE KEY 0 -1 WITHSCORES");
+                    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = found
+                        .chunks(2)
+                        .map(|pair| (pair[0].clone(), pair[1].clone()))
+                        .collect();
+                    pairs.sort();
+                    let scores = pairs
+                        .iter()
+                        .map(|(_, score)| String::from_utf8_lossy(score).parse::<f64>().unwrap());
+                    let same = scores.eq(sorted.values().copied());
+                    assert!(
+                        same,
+                        "seed {seed}: {}: {pairs:?} and {sorted:?}",
+                        String::from_utf8_lossy(key)
+                    );
+                    (
+                        pairs.into_iter().map(|(member, _)| member).collect(),
+                        sorted.keys().cloned().collect(),
+                    )
+                }
+                Value::Stream(stream) => {
+                    let length = client.args(&[b"XLEN".as_slice(), key]).int() as usize;
+                    assert_eq!(
+                        length,
+                        stream.entries.len(),
+                        "seed {seed}: {}",
+                        String::from_utf8_lossy(key)
+                    );
+                    continue;
+                }
+            };
+            assert_eq!(
+                found,
+                expected,
+                "seed {seed}: {} of database {db}",
+                String::from_utf8_lossy(key)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_simulated_database_does_what_a_real_one_does() {
+    let server = RedisServer::start(ServerOptions::default());
+    let mut client = server.client();
+    for seed in 0..60 {
+        client.ok("FLUSHALL");
+        // A new replica is sent SELECT first, as the model sends it.
+        let mut replica = Replica::attach(server.port);
+        sequence(seed, &mut client, &mut replica);
+    }
+}

@@ -1,0 +1,233 @@
+//! What a key should hold, from everything that was ever written to it.
+//!
+//! An operation is gone where another that saw it overwrote it; what is left counts. Nothing is known of the
+//! engine here: no base, no folding, no order of arrival.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::operation::{Effect, Kind, Op, Time};
+use crate::database::Value;
+use crate::resp::Word;
+
+/// Value and expiry time; `None` for no key.
+pub fn evaluate(ops: &[&Op]) -> Option<(Value, Option<u64>)> {
+    Some((value(ops)?, expires(ops)))
+}
+
+/// Whether `by` saw `op` and took the whole key from it.
+fn key_taken(by: &Op, op: &Op) -> bool {
+    let resets = matches!(by.effect, Effect::Del | Effect::Set(..));
+    let other_type = by.kind().is_some() && op.kind().is_some() && by.kind() != op.kind();
+    by.sees(op) && (resets || other_type)
+}
+
+/// Whether an effect puts something in the place of an element.
+fn overwrites(effect: &Effect, element: &Word) -> bool {
+    match effect {
+        Effect::Leave(names) | Effect::Unset(names) | Effect::Unscore(names) => names.contains(element),
+        Effect::Fields(pairs) => pairs.iter().any(|(field, _)| field == element),
+        Effect::Scores(pairs) => pairs.iter().any(|(member, _)| member == element),
+        _ => false,
+    }
+}
+
+/// The elements that an operation writes.
+fn written(effect: &Effect) -> Vec<&Word> {
+    match effect {
+        Effect::Join(names) => names.iter().collect(),
+        Effect::Fields(pairs) => pairs.iter().map(|(field, _)| field).collect(),
+        Effect::Scores(pairs) => pairs.iter().map(|(member, _)| member).collect(),
+        Effect::AddField(field, _) => vec![field],
+        Effect::AddScore(member, _) => vec![member],
+        _ => Vec::new(),
+    }
+}
+
+fn has_key(op: &Op, ops: &[&Op]) -> bool {
+    !ops.iter().any(|by| key_taken(by, op))
+}
+
+fn has_element(op: &Op, element: &Word, ops: &[&Op]) -> bool {
+    has_key(op, ops)
+        && !ops
+            .iter()
+            .any(|by| by.sees(op) && overwrites(&by.effect, element))
+}
+
+fn is_alive(op: &Op, ops: &[&Op]) -> bool {
+    match op.effect {
+        Effect::Set(..) | Effect::Add(_) => has_key(op, ops),
+        _ => written(&op.effect)
+            .into_iter()
+            .any(|element| has_element(op, element, ops)),
+    }
+}
+
+fn value(ops: &[&Op]) -> Option<Value> {
+    let mut alive: Vec<&Op> = ops.iter().copied().filter(|op| is_alive(op, ops)).collect();
+    alive.sort_by_key(|op| op.order());
+    match alive.last()?.kind()? {
+        Kind::Text => Some(Value::Text(text(&alive))),
+        Kind::Set => Some(Value::Set(elements(Kind::Set, ops).into_iter().collect())),
+        Kind::Hash => {
+            let fields = elements(Kind::Hash, ops).into_iter();
+            Some(Value::Hash(
+                fields
+                    .map(|field| (field.clone(), field_of(&field, ops)))
+                    .collect(),
+            ))
+        }
+        Kind::Sorted => {
+            let members = elements(Kind::Sorted, ops).into_iter();
+            Some(Value::Sorted(
+                members
+                    .map(|member| (member.clone(), score_of(&member, ops)))
+                    .collect(),
+            ))
+        }
+    }
+}
+
+fn add(text: &[u8], delta: i64) -> Option<Word> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number: i64 = text.parse().ok()?;
+    (number.to_string() == text).then(|| (number + delta).to_string().into_bytes())
+}
+
+/// The latest SET, and every increment on top.
+fn text(alive: &[&Op]) -> Word {
+    let mut value = None;
+    for op in alive {
+        if let Effect::Set(text, _) = &op.effect {
+            value = Some(text.clone());
+        }
+    }
+    for op in alive {
+        if let Effect::Add(delta) = op.effect {
+            let sum = add(value.as_deref().unwrap_or(b"0"), delta);
+            value = sum.or(value);
+        }
+    }
+    value.unwrap_or_default()
+}
+
+/// The elements of one type that something alive writes.
+fn elements(kind: Kind, ops: &[&Op]) -> BTreeSet<Word> {
+    let of_kind = ops.iter().filter(|op| op.kind() == Some(kind));
+    of_kind
+        .flat_map(|op| {
+            written(&op.effect)
+                .into_iter()
+                .filter(|element| has_element(op, element, ops))
+        })
+        .cloned()
+        .collect()
+}
+
+fn touching<'a>(element: &Word, ops: &[&'a Op]) -> Vec<&'a Op> {
+    let here = |op: &&Op| written(&op.effect).contains(&element) && has_element(op, element, ops);
+    let mut here: Vec<&Op> = ops.iter().copied().filter(here).collect();
+    here.sort_by_key(|op| op.order());
+    here
+}
+
+fn field_of(field: &Word, ops: &[&Op]) -> Word {
+    let touching = touching(field, ops);
+    let set = |op: &&Op| match &op.effect {
+        Effect::Fields(pairs) => pairs
+            .iter()
+            .rev()
+            .find(|(name, _)| name == field)
+            .map(|(_, value)| value.clone()),
+        _ => None,
+    };
+    let mut value = touching.iter().rev().find_map(set);
+    for op in touching {
+        if let Effect::AddField(_, delta) = op.effect {
+            value = add(value.as_deref().unwrap_or(b"0"), delta).or(value);
+        }
+    }
+    value.unwrap_or_default()
+}
+
+fn score_of(member: &Word, ops: &[&Op]) -> f64 {
+    let touching = touching(member, ops);
+    let set = |op: &&Op| match &op.effect {
+        Effect::Scores(pairs) => pairs
+            .iter()
+            .rev()
+            .find(|(name, _)| name == member)
+            .map(|(_, score)| *score),
+        _ => None,
+    };
+    let first = touching.iter().rev().find_map(set).unwrap_or(0.0);
+    let deltas = touching.iter().filter_map(|op| match op.effect {
+        Effect::AddScore(_, delta) => Some(delta),
+        _ => None,
+    });
+    deltas.fold(first, |sum, delta| sum + delta)
+}
+
+/// What an operation says of the expiry time: nothing, never, or then.
+fn says(effect: &Effect) -> Option<Option<u64>> {
+    match effect {
+        Effect::Set(_, Time::Never) => Some(None),
+        Effect::Set(_, Time::At(at)) => Some(Some(*at)),
+        Effect::Expire(at) => Some(*at),
+        _ => None,
+    }
+}
+
+/// Whether what it saw of the expiry time is over: it set one, took the key, or made it anew.
+fn ends(op: &Op, ops: &[&Op]) -> bool {
+    if says(&op.effect).is_some() || op.effect == Effect::Del {
+        return true;
+    }
+    let Some(kind) = op.kind() else { return false };
+    let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
+    let after: Vec<&Op> = ops
+        .iter()
+        .copied()
+        .filter(|other| op.sees(other) || std::ptr::eq(*other, op))
+        .collect();
+    if value(&after).is_none() {
+        return true;
+    }
+    match value(&past) {
+        None => true,
+        Some(_) if matches!(op.effect, Effect::Set(..)) => false,
+        Some(found) => kind != kind_of(&found),
+    }
+}
+
+fn kind_of(value: &Value) -> Kind {
+    match value {
+        Value::Set(_) => Kind::Set,
+        Value::Hash(_) => Kind::Hash,
+        Value::Sorted(_) => Kind::Sorted,
+        _ => Kind::Text,
+    }
+}
+
+/// The longest of those settings that nothing ended.
+fn expires(ops: &[&Op]) -> Option<u64> {
+    let enders: Vec<&Op> = ops.iter().copied().filter(|op| ends(op, ops)).collect();
+    let left = ops
+        .iter()
+        .filter(|op| !enders.iter().any(|by| by.sees(op)))
+        .filter_map(|op| says(&op.effect));
+    let all: Vec<Option<u64>> = left.collect();
+    if all.iter().any(Option::is_none) {
+        return None;
+    }
+    all.into_iter().flatten().max()
+}
+
+/// For a report: how often each name occurs.
+pub fn count<'a>(names: impl Iterator<Item = &'a Word>) -> BTreeMap<&'a Word, usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_insert(0) += 1;
+    }
+    counts
+}

@@ -1,0 +1,78 @@
+//! The independent judge of what the data should be: the rules' plain definition over the whole history, without
+//! windows, bases or repairs, and sharing no code with the engine.
+
+mod evaluate;
+mod history;
+mod operation;
+mod whole;
+
+use std::collections::BTreeMap;
+
+use crate::resp::{Word, parse, show};
+use crate::world::World;
+use operation::{Effect, Op};
+
+type Keys = BTreeMap<(usize, Word), Vec<Op>>;
+
+/// Compares history and data with the rules.
+pub fn judge(world: &World) -> Result<(), String> {
+    history::judge(world)?;
+    let database = &world.hosts[0].database;
+    for ((db, key), ops) in keys(world) {
+        let held = database.dbs[db].get(&key);
+        let name = String::from_utf8_lossy(&key).into_owned();
+        let refs: Vec<&Op> = ops.iter().collect();
+        if ops.iter().any(|op| matches!(op.effect, Effect::Whole)) {
+            whole::judge(&refs, held).map_err(|why| format!("list rule: key {name} of {db}: {why}"))?;
+            continue;
+        }
+        let ideal = evaluate::evaluate(&refs);
+        let held = held.map(|entry| (entry.value.clone(), entry.expires));
+        if ideal != held {
+            let same = ideal.as_ref().map(|(value, _)| value) == held.as_ref().map(|(value, _)| value);
+            let rule = if same { "expiry rule" } else { "rule" };
+            let lines: Vec<String> = ops.iter().map(|op| format!("{op:?}")).collect();
+            return Err(format!(
+                "{rule}: key {name} of database {db} should be {ideal:?}, is {held:?}\n{}",
+                lines.join("\n")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Every operation as each of its keys sees it. What empties a database is a DEL of every key in it.
+fn keys(world: &World) -> Keys {
+    let book = world.book.borrow();
+    let mut keys = Keys::new();
+    let mut flushes = Vec::new();
+    for ((site, seq), logged) in &book.operations {
+        let Some((words, _)) = parse(&logged.command) else {
+            continue;
+        };
+        let op = |effect| Op {
+            site: usize::from(*site),
+            seq: *seq,
+            past: logged.past.clone(),
+            time: logged.time,
+            effect,
+            text: show(&words),
+        };
+        match words[0].to_ascii_uppercase().as_slice() {
+            b"FLUSHALL" => flushes.push((None, op(Effect::Del))),
+            b"FLUSHDB" => flushes.push((Some(logged.db), op(Effect::Del))),
+            _ => {
+                for (db, key, effect) in operation::effects(logged.db, &words) {
+                    keys.entry((db, key)).or_default().push(op(effect));
+                }
+            }
+        }
+    }
+    for ((db, _), ops) in &mut keys {
+        let here = flushes
+            .iter()
+            .filter(|(only, _)| only.is_none_or(|only| only == *db));
+        ops.extend(here.map(|(_, op)| op.clone()));
+    }
+    keys
+}

@@ -1,0 +1,203 @@
+//! Operations as the rules see them, read from their commands.
+
+use crate::resp::{Word, Words};
+
+/// What a SET makes of the expiry time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Time {
+    /// The key does not expire any more.
+    Never,
+    /// Unix milliseconds.
+    At(u64),
+    /// As it was.
+    Kept,
+}
+
+/// What an operation does to one key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// It goes.
+    Del,
+    /// It becomes a string.
+    Set(Word, Time),
+    /// A number is added.
+    Add(i64),
+    /// Members join.
+    Join(Vec<Word>),
+    /// Members leave.
+    Leave(Vec<Word>),
+    /// Fields are set.
+    Fields(Vec<(Word, Word)>),
+    /// Fields go.
+    Unset(Vec<Word>),
+    /// A number is added to a field.
+    AddField(Word, i64),
+    /// Members get scores.
+    Scores(Vec<(Word, f64)>),
+    /// Members go.
+    Unscore(Vec<Word>),
+    /// A number is added to a score.
+    AddScore(Word, f64),
+    /// The expiry time is set, or taken away.
+    Expire(Option<u64>),
+    /// Judged by its properties only.
+    Whole,
+}
+
+/// The types that have rules by element.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Strings and counters.
+    Text,
+    /// Sets.
+    Set,
+    /// Hashes.
+    Hash,
+    /// Sorted sets.
+    Sorted,
+}
+
+/// One operation on one key.
+#[derive(Debug, Clone)]
+pub struct Op {
+    /// Its site.
+    pub site: usize,
+    /// Its number there.
+    pub seq: u64,
+    /// What it saw.
+    pub past: Vec<u64>,
+    /// When it was written.
+    pub time: u64,
+    /// What it does.
+    pub effect: Effect,
+    /// The command, for a human.
+    pub text: String,
+}
+
+impl Op {
+    /// Whether the other is in its past.
+    pub fn sees(&self, other: &Op) -> bool {
+        self.past[other.site] >= other.seq
+    }
+
+    /// The order of operations that did not see each other.
+    pub fn order(&self) -> (u64, usize) {
+        (self.time, self.site)
+    }
+
+    /// The type that it needs or makes.
+    pub fn kind(&self) -> Option<Kind> {
+        match self.effect {
+            Effect::Set(..) | Effect::Add(_) => Some(Kind::Text),
+            Effect::Join(_) | Effect::Leave(_) => Some(Kind::Set),
+            Effect::Fields(_) | Effect::Unset(_) | Effect::AddField(..) => Some(Kind::Hash),
+            Effect::Scores(_) | Effect::Unscore(_) | Effect::AddScore(..) => Some(Kind::Sorted),
+            Effect::Del | Effect::Expire(_) | Effect::Whole => None,
+        }
+    }
+}
+
+fn number(word: &Word) -> i64 {
+    String::from_utf8_lossy(word)
+        .parse()
+        .expect("an integer in the stream")
+}
+
+fn float(word: &Word) -> f64 {
+    String::from_utf8_lossy(word)
+        .parse()
+        .expect("a number in the stream")
+}
+
+fn pairs(words: &[Word]) -> Vec<(Word, Word)> {
+    words
+        .chunks_exact(2)
+        .map(|pair| (pair[0].clone(), pair[1].clone()))
+        .collect()
+}
+
+/// A command's effect on each of its keys.
+pub fn effects(db: usize, words: &Words) -> Vec<(usize, Word, Effect)> {
+    let name = String::from_utf8_lossy(&words[0]).to_ascii_uppercase();
+    let one = |effect| vec![(db, words[1].clone(), effect)];
+    let rest = || words[2..].to_vec();
+    let whole = |keys: &[usize]| {
+        keys.iter()
+            .map(|at| (db, words[*at].clone(), Effect::Whole))
+            .collect()
+    };
+    match name.as_str() {
+        "DEL" | "UNLINK" => words[1..]
+            .iter()
+            .map(|key| (db, key.clone(), Effect::Del))
+            .collect(),
+        "SET" => one(Effect::Set(words[2].clone(), set_time(words))),
+        "SETNX" => one(Effect::Set(words[2].clone(), Time::Never)),
+        "MSET" | "MSETNX" => pairs(&words[1..])
+            .into_iter()
+            .map(|(key, value)| (db, key, Effect::Set(value, Time::Never)))
+            .collect(),
+        "INCR" => one(Effect::Add(1)),
+        "DECR" => one(Effect::Add(-1)),
+        "INCRBY" => one(Effect::Add(number(&words[2]))),
+        "DECRBY" => one(Effect::Add(-number(&words[2]))),
+        "SADD" => one(Effect::Join(rest())),
+        "SREM" => one(Effect::Leave(rest())),
+        "HSET" | "HMSET" | "HSETNX" => one(Effect::Fields(pairs(&words[2..]))),
+        "HDEL" => one(Effect::Unset(rest())),
+        "HINCRBY" => one(Effect::AddField(words[2].clone(), number(&words[3]))),
+        "ZADD" => one(scores(words)),
+        "ZREM" => one(Effect::Unscore(rest())),
+        "ZINCRBY" => one(Effect::AddScore(words[3].clone(), float(&words[2]))),
+        "PEXPIREAT" => one(Effect::Expire(Some(number(&words[2]) as u64))),
+        "PERSIST" => one(Effect::Expire(None)),
+        "RENAME" | "RENAMENX" | "SMOVE" | "LMOVE" | "RPOPLPUSH" => whole(&[1, 2]),
+        "COPY" | "BITOP" => whole(&[2]),
+        "SORT" => whole(&[4]),
+        "XGROUP" => whole(&[2]),
+        "MOVE" => {
+            let to = number(&words[2]) as usize;
+            vec![
+                (db, words[1].clone(), Effect::Whole),
+                (to, words[1].clone(), Effect::Whole),
+            ]
+        }
+        "SWAPDB" => Vec::new(),
+        _ => whole(&[1]),
+    }
+}
+
+fn set_time(words: &Words) -> Time {
+    let mut time = Time::Never;
+    for at in 3..words.len() {
+        match words[at].to_ascii_uppercase().as_slice() {
+            b"KEEPTTL" => time = Time::Kept,
+            b"PXAT" => time = Time::At(number(&words[at + 1]) as u64),
+            _ => {}
+        }
+    }
+    time
+}
+
+fn scores(words: &Words) -> Effect {
+    let is_option = |word: &&Word| {
+        matches!(
+            word.to_ascii_uppercase().as_slice(),
+            b"NX" | b"XX" | b"GT" | b"LT" | b"CH"
+        )
+    };
+    let options = words[2..].iter().take_while(is_option).count();
+    let conditional = words[2..2 + options]
+        .iter()
+        .any(|word| !word.eq_ignore_ascii_case(b"CH"));
+    let pairs = &words[2 + options..];
+    if conditional && pairs.len() > 2 {
+        return Effect::Whole;
+    }
+    Effect::Scores(
+        pairs
+            .chunks_exact(2)
+            .map(|pair| (pair[1].clone(), float(&pair[0])))
+            .collect(),
+    )
+}

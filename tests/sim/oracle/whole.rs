@@ -1,0 +1,68 @@
+//! What must hold of keys whose commands are executed as they came: lists.
+
+use super::evaluate::count;
+use super::operation::{Effect, Op};
+use crate::database::{Entry, Value};
+use crate::resp::{Word, words};
+
+/// Judges a list: what was pushed once is there at most once; if it was only pushed to and deleted, exactly
+/// what no delete saw is there.
+pub fn judge(ops: &[&Op], held: Option<&Entry>) -> Result<(), String> {
+    let names: Vec<Word> = ops
+        .iter()
+        .map(|op| words(&op.text)[0].to_ascii_uppercase())
+        .collect();
+    let is = |name: &Word, all: &[&[u8]]| all.contains(&name.as_slice());
+    let pushes: &[&[u8]] = &[b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"];
+    let others: &[&[u8]] = &[
+        b"DEL",
+        b"UNLINK",
+        b"PEXPIREAT",
+        b"PERSIST",
+        b"FLUSHALL",
+        b"FLUSHDB",
+        b"RESTORE",
+    ];
+    let edits: &[&[u8]] = &[b"LPOP", b"RPOP", b"LSET", b"LINSERT", b"LREM", b"LTRIM"];
+    if !names
+        .iter()
+        .all(|name| is(name, pushes) || is(name, others) || is(name, edits))
+    {
+        return Ok(());
+    }
+    let list: Vec<Word> = match held.map(|entry| &entry.value) {
+        None => Vec::new(),
+        Some(Value::List(list)) => list.iter().cloned().collect(),
+        Some(other) => return Err(format!("{other:?} is no list")),
+    };
+    if let Some((twice, _)) = count(list.iter()).into_iter().find(|(_, times)| *times > 1) {
+        return Err(format!("{} is in the list twice", String::from_utf8_lossy(twice)));
+    }
+    if names.iter().any(|name| is(name, edits)) {
+        return Ok(());
+    }
+    // A DEL that is concurrent with a value shipped for the others takes more than it saw (docs/testing.md).
+    let shipped = ops.iter().zip(&names).filter(|(_, name)| is(name, &[b"RESTORE"]));
+    let mut shipped = shipped.map(|(op, _)| op);
+    if shipped.any(|value| {
+        ops.iter()
+            .any(|op| op.effect == Effect::Del && !op.sees(value) && !value.sees(op))
+    }) {
+        return Ok(());
+    }
+    let deletes: Vec<&&Op> = ops.iter().filter(|op| op.effect == Effect::Del).collect();
+    for (op, _) in ops.iter().zip(&names).filter(|(_, name)| is(name, pushes)) {
+        let gone = deletes.iter().any(|delete| delete.sees(op));
+        for element in &words(&op.text)[2..] {
+            if list.contains(element) == gone {
+                let what = if gone {
+                    "was deleted and is there"
+                } else {
+                    "was pushed and is missing"
+                };
+                return Err(format!("{} {what}", String::from_utf8_lossy(element)));
+            }
+        }
+    }
+    Ok(())
+}

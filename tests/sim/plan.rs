@@ -1,0 +1,201 @@
+//! What happens in a run, decided before it begins: sites, pace, clients' writes, faults. Leaving out an event
+//! leaves the others as they are, so that a failure can be made small.
+
+use syncer::flow::Settings;
+
+use crate::clients::{Mix, write};
+use crate::database::Version;
+use crate::host::HostSettings;
+use crate::random::Random;
+use crate::resp::{Words, show};
+
+/// What the scheduler can let a site do.
+pub const ACTIONS: usize = 9;
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// A client writes; `block` makes one transaction of it.
+    Write {
+        /// Selected database.
+        db: usize,
+        /// Its commands.
+        commands: Vec<Words>,
+        /// MULTI and EXEC around them.
+        block: bool,
+    },
+    /// The syncer dies and starts again so many steps later.
+    Kill(u64),
+    /// The machine under it loses power.
+    PowerCut(u64),
+    /// The replication link breaks.
+    DropStream,
+    /// The connection to apply on breaks.
+    DropApply,
+    /// No link with this site for so long.
+    Cut(usize, u64),
+    /// Nothing comes from this site for so long.
+    Stall(usize, u64),
+    /// The syncer does nothing for so long.
+    Freeze(u64),
+    /// The database executes nothing of the syncer's for so long.
+    Busy(u64),
+    /// The database refuses writes for so long.
+    Refuse(u64),
+    /// The log's disk is full for so long.
+    DiskFull(u64),
+    /// The database is shut down in good order and started again.
+    Restart,
+    /// A clock jumps, the database's or the syncer's.
+    Jump(i64, bool),
+}
+
+/// Something that happens at a site, at a step.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When.
+    pub step: u64,
+    /// Where.
+    pub site: usize,
+    /// What.
+    pub what: What,
+    /// Which of all events it was before any was left out.
+    pub number: usize,
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "step {:>5} site {}: ",
+            self.step,
+            crate::host::name(self.site)
+        )?;
+        match &self.what {
+            What::Write { db, commands, block } => {
+                let all: Vec<String> = commands.iter().map(|words| show(words)).collect();
+                let (open, close) = if *block { ("MULTI; ", "; EXEC") } else { ("", "") };
+                write!(out, "[{db}] {open}{}{close}", all.join("; "))
+            }
+            what => write!(out, "{what:?}"),
+        }
+    }
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its seed.
+    pub seed: u64,
+    /// What each site is made of.
+    pub hosts: Vec<HostSettings>,
+    /// How many steps clients write for.
+    pub steps: u64,
+    /// How often each action is chosen, per site.
+    pub weights: Vec<[u64; ACTIONS]>,
+    /// Longest time on a link, milliseconds.
+    pub delay_ms: u64,
+    /// Milliseconds that pass in a step, at most.
+    pub pace_ms: u64,
+    /// What happens.
+    pub events: Vec<Event>,
+}
+
+impl Plan {
+    /// The run of a seed.
+    pub fn of(seed: u64) -> Plan {
+        let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51);
+        let sites = [2, 2, 2, 3, 3, 4, 5][random.below(7) as usize];
+        let writes = if random.chance(40) {
+            4 + random.below(12)
+        } else {
+            20 + random.below(80)
+        };
+        let steps = writes * random.pick(&[2, 4, 8, 16, 40]);
+        let hosts = (0..sites).map(|_| host(&mut random)).collect::<Vec<_>>();
+        let weights = (0..sites).map(|_| pace(&mut random)).collect();
+        let mut events = Vec::new();
+        let mix = Mix::of(&mut random);
+        for number in 0..writes {
+            let site = random.below(sites as u64) as usize;
+            events.push((random.below(steps), site, write(&mut random, &mix, number)));
+        }
+        if random.chance(60) {
+            let forced = hosts.iter().all(|host| host.force_each);
+            for _ in 0..1 + random.below(6) {
+                let site = random.below(sites as u64) as usize;
+                let fault = fault(&mut random, site, sites, steps, forced);
+                events.push((random.below(steps), site, fault));
+            }
+        }
+        events.sort_by_key(|(step, site, _)| (*step, *site));
+        let event = |(number, (step, site, what))| Event {
+            step,
+            site,
+            what,
+            number,
+        };
+        Plan {
+            seed,
+            hosts,
+            steps,
+            weights,
+            delay_ms: random.pick(&[0, 2, 10, 50]),
+            pace_ms: random.pick(&[1, 2, 5]),
+            events: events.into_iter().enumerate().map(event).collect(),
+        }
+    }
+}
+
+fn host(random: &mut Random) -> HostSettings {
+    let small = random.chance(50);
+    HostSettings {
+        version: random.pick(&[
+            Version::Redis70,
+            Version::Redis70,
+            Version::Redis72,
+            Version::Valkey8,
+        ]),
+        force_each: random.chance(70),
+        remind_ms: random.pick(&[30, 1_000, 1_000_000]),
+        segment_bytes: random.pick(&[400, 4_000, 1 << 20]),
+        flow: Settings {
+            transaction_commands_max: if small { 1 + random.below(4) as usize } else { 512 },
+            transaction_bytes_max: if small { 200 } else { 1 << 18 },
+            in_flight_bytes_max: random.pick(&[100, 1_000, 1 << 20]),
+            ..Settings::default()
+        },
+        skew_ms: random.pick(&[0, 0, 3, 40, 500]),
+        database_skew_ms: random.pick(&[0, 0, 3, 40]),
+    }
+}
+
+fn pace(random: &mut Random) -> [u64; ACTIONS] {
+    let mut weights = [0; ACTIONS];
+    for weight in &mut weights {
+        *weight = random.pick(&[1, 4, 10, 10, 30]);
+    }
+    weights
+}
+
+fn fault(random: &mut Random, site: usize, sites: usize, steps: u64, forced: bool) -> What {
+    let mut peer = random.below(sites as u64 - 1) as usize;
+    peer += usize::from(peer >= site);
+    let long = 1 + random.below(steps.max(2) / 2);
+    let short = 1 + random.below(60);
+    match random.below(16) {
+        0 | 1 => What::Kill(short),
+        2 if forced => What::PowerCut(short),
+        2 => What::Kill(0),
+        3 => What::DropStream,
+        4 | 5 => What::DropApply,
+        6..=8 => What::Cut(peer, long),
+        9 => What::Stall(peer, long),
+        10 => What::Freeze(long),
+        11 => What::Busy(long),
+        12 => What::Refuse(short),
+        13 => What::DiskFull(short),
+        14 => What::Restart,
+        _ => What::Jump(random.below(400) as i64 - 200, random.chance(50)),
+    }
+}
