@@ -15,6 +15,5 @@ pub fn reason(failure: &str) -> Option<&'static str> {
     };
     let of_data = ["list rule", "key ", "does not come to rest"];
     let is_of_data = of_data.iter().any(|kind| failure.starts_with(kind));
-    (is_of_data && whole.iter().any(|family| is_named(&family)))
-        .then_some("a value that is settled as a whole")
+    (is_of_data && whole.iter().any(is_named)).then_some("a value that is settled as a whole")
 }
