@@ -39,7 +39,7 @@ fn first_to_fail(rule: Mutation) -> Option<(u64, String)> {
     let mut from = 0;
     while from < SEEDS {
         switch_off(Some(rule));
-        let (seed, failure) = first_failure(rule, from)?;
+        let (seed, failure) = first_failure(from)?;
         switch_off(None);
         if shrink::outcome(&plan::Plan::of(seed)).is_ok() {
             return Some((seed, failure));
@@ -49,15 +49,7 @@ fn first_to_fail(rule: Mutation) -> Option<(u64, String)> {
     None
 }
 
-/// Rules that only values settled as a whole, or expiry times, need.
-fn is_of_whole_values(rule: Mutation) -> bool {
-    matches!(
-        rule,
-        Mutation::ReplayOrder | Mutation::Arbiter | Mutation::LongestExpiry
-    )
-}
-
-fn first_failure(rule: Mutation, from: u64) -> Option<(u64, String)> {
+fn first_failure(from: u64) -> Option<(u64, String)> {
     let next = AtomicU64::new(from);
     let found: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let work = || {
@@ -73,9 +65,6 @@ fn first_failure(rule: Mutation, from: u64) -> Option<(u64, String)> {
                 return;
             }
             if let Err(failure) = shrink::outcome(&plan::Plan::of(seed)) {
-                if known::reason(&failure).is_some() && !is_of_whole_values(rule) {
-                    continue;
-                }
                 let mut found = found.lock().unwrap();
                 if found.as_ref().is_none_or(|(first, _)| seed < *first) {
                     *found = Some((seed, failure));
