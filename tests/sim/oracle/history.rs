@@ -80,7 +80,8 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
                 break None;
             };
             let (found, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
-            if found == *words && logged.db == *db {
+            let is_its = || (0..past.len()).all(|at| at == site || logged.past[at] == past[at]);
+            if found == *words && logged.db == *db && (!*may_lack || is_its()) {
                 rows.next();
                 break Some((seq, logged));
             }
