@@ -43,6 +43,8 @@ pub struct KeyState {
     waiting_since_ms: u64,
     reminded_ms: u64,
     dirty: bool,
+    /// Delivered, and neither submitted nor made up for by a repair.
+    pending: BTreeSet<Dot>,
     losses: Vec<Loss>,
 }
 
@@ -105,6 +107,7 @@ impl KeyState {
             waiting_since_ms: 0,
             reminded_ms: 0,
             dirty: false,
+            pending: BTreeSet::new(),
             losses: Vec::new(),
         }
     }
@@ -217,6 +220,7 @@ impl KeyState {
 
     /// Adds an operation that has been delivered and not submitted; [`KeyState::reconcile`] follows.
     pub fn delivered(&mut self, op: Operation) {
+        self.pending.insert(op.dot);
         self.add(op);
     }
 
@@ -370,6 +374,7 @@ impl KeyState {
         if self.operations.iter().all(Operation::is_elementwise) {
             let want = evaluate(&self.base, &self.operations);
             if let Ok(effects) = difference(&want, &expected.content) {
+                self.pending.clear();
                 let repair = self.submit_effects(effects, txn);
                 return Repair {
                     ship_state: demanded,
@@ -422,15 +427,21 @@ impl KeyState {
         let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
         let tainted = contested || (decided && (unknown_root || derived));
         let arbiter = arbiter(&self.operations, &canonical.order);
-        if demanded || tainted && arbiter == Some(me) {
-            let missing = match &expected.trace {
-                Some((_, done)) => {
-                    let done: BTreeSet<Dot> = done.iter().copied().collect();
-                    let is_missing = |at: &usize| !done.contains(&self.operations[*at].dot);
-                    canonical.order.iter().copied().filter(is_missing).collect()
+        // Repairs by element have brought the database to where no order of operations tells how.
+        let lost = unknown_root && expected.trace.is_none() && !self.is_in_flight();
+        if demanded || arbiter == Some(me) && (tainted || lost) {
+            let done: Option<BTreeSet<Dot>> = expected
+                .trace
+                .as_ref()
+                .map(|(_, done)| done.iter().copied().collect());
+            let is_missing = |&at: &usize| {
+                let dot = &self.operations[at].dot;
+                match &done {
+                    Some(done) => !done.contains(dot),
+                    None => self.pending.contains(dot),
                 }
-                None => Vec::new(),
             };
+            let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
             return Repair {
                 ship_state: true,
                 ..self.submit_verbatim(&missing, txn)
@@ -459,6 +470,9 @@ impl KeyState {
         if missing.is_empty() {
             return Repair::default();
         }
+        for &at in missing {
+            self.pending.remove(&self.operations[at].dot);
+        }
         let ops = missing.iter().map(|&at| &self.operations[at]);
         let commands = ops.clone().map(|op| op.raw.clone()).collect();
         let steps = ops
@@ -479,6 +493,7 @@ impl KeyState {
     }
 
     fn submit_restart(&mut self, root: Root, order: &[usize], txn: TxnId) -> Repair {
+        self.pending.clear();
         let state = match root {
             Root::State(dot) => self.operations.iter().find(|op| op.dot == dot),
             Root::Base | Root::Empty => None,

@@ -1,12 +1,13 @@
 //! Commands whose result depends on state: replay in one order from one root.
 //!
-//! Canonical order of a key's operations: topological in causality, resets (DEL, SET) as early as causality
-//! allows, then by timestamp. It is the same at every site, and deterministic commands executed in the same
+//! Canonical order of a key's operations: topological in causality, SETs as early as causality allows, then by
+//! timestamp. It is the same at every site, and deterministic commands executed in the same
 //! order from the same root give the same value.
 
+use super::cover::join;
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
-use crate::causality::{Dot, SiteIx};
+use crate::causality::{Dot, SiteIx, Vector};
 use crate::command::effect::Effect;
 
 /// Where a replay starts.
@@ -31,43 +32,56 @@ pub struct Canonical {
 
 /// Puts operations into canonical order.
 ///
-/// Expiry times are a register of their own (see [`evaluate`](super::evaluate)) and left out.
+/// A DEL has no place in it: what it saw is left out, and what it did not see survives. Expiry times are a register
+/// of their own (see [`expiry`](super::expiry)) and left out, too.
 pub fn canonical(operations: &[Operation]) -> Canonical {
-    let state = latest_state(operations);
-    let remaining: Vec<usize> = (0..operations.len())
-        .filter(|&at| {
-            let op = &operations[at];
-            let is_value = !matches!(op.effect, Effect::Restore { .. } | Effect::Expire { .. });
-            is_value
-                && !state.is_some_and(|state| operations[state].sees(op.dot))
-                && !is_reset_away(op, operations)
-        })
+    let state = latest_state(operations).map(|at| &operations[at]);
+    let reset = joined_resets(operations);
+    let is_left = |op: &Operation| {
+        let is_value = !matches!(
+            op.effect,
+            Effect::Restore { .. } | Effect::Expire { .. } | Effect::Del
+        );
+        is_value
+            && !state.is_some_and(|state| state.sees(op.dot))
+            && !reset.as_ref().is_some_and(|past| past.includes(op.dot))
+    };
+    let remaining = (0..operations.len())
+        .filter(|&at| is_left(&operations[at]))
         .collect();
     let order = sort(operations, remaining);
-    let root = state.map_or(Root::Base, |at| Root::State(operations[at].dot));
-    match order.iter().rposition(|&at| operations[at].is_reset()) {
-        None => Canonical { root, order },
-        Some(last) => {
-            let from = if matches!(operations[order[last]].effect, Effect::Del) {
-                last + 1
-            } else {
-                last
-            };
-            Canonical {
-                root: Root::Empty,
-                order: order[from..].to_vec(),
-            }
-        }
+    let is_set = |&at: &usize| matches!(operations[at].effect, Effect::Set { .. });
+    // Whatever a SET had seen is gone, so nothing but earlier SETs stands before the last one.
+    match order.iter().rposition(is_set) {
+        Some(last) => Canonical {
+            root: Root::Empty,
+            order: order[last..].to_vec(),
+        },
+        None => Canonical {
+            root: root_of(operations, state),
+            order,
+        },
     }
 }
 
-/// Whether a DEL or SET has seen it. It must not stand in the order at all: the order by time may put something
-/// that the reset has not seen before it, and so before the reset.
-fn is_reset_away(op: &Operation, operations: &[Operation]) -> bool {
-    operations.iter().any(|other| {
-        let resets = matches!(other.effect, Effect::Del | Effect::Set { .. });
-        resets && other.dot != op.dot && other.sees(op.dot)
-    })
+/// Where a replay without SETs starts: with nothing behind a DEL, else from the shipped value, if there is one.
+fn root_of(operations: &[Operation], state: Option<&Operation>) -> Root {
+    let mut deletions = operations.iter().filter(|op| op.effect == Effect::Del);
+    if deletions.any(|op| !state.is_some_and(|state| state.sees(op.dot))) {
+        return Root::Empty;
+    }
+    state.map_or(Root::Base, |state| Root::State(state.dot))
+}
+
+/// What some DEL or SET has seen.
+fn joined_resets(operations: &[Operation]) -> Option<Vector> {
+    let mut joined = None;
+    let resets = |op: &&Operation| matches!(op.effect, Effect::Del | Effect::Set { .. });
+    operations
+        .iter()
+        .filter(resets)
+        .for_each(|op| join(&mut joined, &op.past));
+    joined
 }
 
 /// Of several shipped values that nothing newer covers, the latest.
