@@ -29,6 +29,8 @@ pub struct Settings {
     pub conflicts: Conflicts,
     /// What a flush does elsewhere.
     pub flush: FlushPolicy,
+    /// See the row `snapshot.bytes_max`.
+    pub snapshot_bytes_max: u64,
     /// This syncer's certificate and the policy of its links.
     pub certificates: Certificates,
     /// The syncer's own log lines.
@@ -197,6 +199,7 @@ pub(super) struct Draft {
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
+    pub snapshot_bytes_max: u64,
     pub certificates_dir: Option<PathBuf>,
     pub tls_version_min: TlsVersion,
     pub tracing: Tracing,
@@ -295,6 +298,7 @@ impl Draft {
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,
+            snapshot_bytes_max: self.snapshot_bytes_max,
             certificates: Certificates {
                 dir: self.certificates_dir.unwrap_or_else(|| data_dir.join("certs")),
                 tls_version_min: self.tls_version_min,

@@ -453,6 +453,14 @@ impl Converge {
         }
     }
 
+    /// Forgets all operations: a value that has seen them takes their place. Counters stay.
+    pub fn forget(&mut self) {
+        self.window = Window::default();
+        self.conflicts.clear();
+        self.contested.clear();
+        self.dirty.clear();
+    }
+
     fn known(&mut self, fingerprint: u64, db: u32, key: &Bytes) -> Option<&mut KeyState> {
         let keys = self.conflicts.get_mut(&fingerprint)?;
         keys.iter_mut()

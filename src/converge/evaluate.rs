@@ -86,7 +86,7 @@ fn key_covered(op: &Operation, operations: &[Operation]) -> bool {
         let other_kind = kind_of(&other.effect);
         let overwrites = is_reset(&other.effect)
             || (other_kind != Kind::Unknown && kind != Kind::Unknown && other_kind != kind);
-        overwrites && other.dot != op.dot && other.sees(op.dot)
+        overwrites && other.dot != op.dot && other.is_after(op)
     })
 }
 
@@ -94,7 +94,7 @@ fn key_covered(op: &Operation, operations: &[Operation]) -> bool {
 fn element_covered(op: &Operation, element: &Bytes, operations: &[Operation]) -> bool {
     operations
         .iter()
-        .any(|other| other.overwrites_element(element) && other.dot != op.dot && other.sees(op.dot))
+        .any(|other| other.overwrites_element(element) && other.dot != op.dot && other.is_after(op))
 }
 
 fn is_alive(op: &Operation, operations: &[Operation]) -> bool {
@@ -183,14 +183,16 @@ fn evaluate_element(
 /// The register of the expiry time: the longest of those that nothing covers.
 pub(super) fn evaluate_expiry(base: &Content, operations: &[Operation]) -> Expiry {
     let mut longest: Option<Expiry> = None;
-    let mut base_covered = false;
+    let ends: Vec<bool> = operations
+        .iter()
+        .map(|op| expiry_of(&op.effect).is_some() || ends_expiry(op, base, operations))
+        .collect();
+    let base_covered = ends.contains(&true);
     for op in operations {
         let sets = expiry_of(&op.effect);
-        base_covered |= sets.is_some() || ends_expiry(op, base, operations);
-        let covered = operations.iter().any(|other| {
-            let ends = expiry_of(&other.effect).is_some() || ends_expiry(other, base, operations);
-            ends && other.dot != op.dot && other.sees(op.dot)
-        });
+        let covered = sets.is_some()
+            && (operations.iter().zip(&ends))
+                .any(|(other, &ends)| ends && other.dot != op.dot && other.is_after(op));
         if let (Some(expiry), false) = (sets, covered) {
             longest = Some(longest.map_or(expiry, |known| known.longest(expiry)));
         }
@@ -208,7 +210,7 @@ fn kinds_fight(operations: &[Operation]) -> bool {
     operations.iter().enumerate().any(|(at, op)| {
         operations[..at].iter().any(|other| {
             let differ = kind(op) != kind(other) && kind(op) != Kind::Unknown && kind(other) != Kind::Unknown;
-            differ && !op.sees(other.dot) && !other.sees(op.dot)
+            differ && !op.is_after(other) && !other.is_after(op)
         })
     })
 }
@@ -240,9 +242,12 @@ fn ends_expiry(op: &Operation, base: &Content, operations: &[Operation]) -> bool
         _ if kind == Kind::Unknown => return false,
         _ => {}
     }
+    if surely_finds_key(op, base, operations) {
+        return false;
+    }
     let past: Vec<Operation> = operations
         .iter()
-        .filter(|other| op.sees(other.dot))
+        .filter(|other| op.is_after(other))
         .cloned()
         .collect();
     let found = if past.is_empty() {
@@ -255,4 +260,26 @@ fn ends_expiry(op: &Operation, base: &Content, operations: &[Operation]) -> bool
         Kind::Unknown | Kind::Other => false,
         found => found != kind && !matches!(op.effect, Effect::Set { .. }),
     }
+}
+
+/// Whether a key of the operation's type, or of one that is not followed, was there for certain: its past has
+/// nothing that could have taken the key, or something that nothing took. It spares evaluating the whole past.
+fn surely_finds_key(op: &Operation, base: &Content, operations: &[Operation]) -> bool {
+    let kind = kind_of(&op.effect);
+    let fits = |found: Kind| found == kind || matches!(found, Kind::Unknown | Kind::Other);
+    let past = || operations.iter().filter(|other| op.is_after(other));
+    let is_removal = |op: &Operation| {
+        matches!(
+            op.effect,
+            Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+        )
+    };
+    if !fits(base.kind) || past().any(|other| !fits(kind_of(&other.effect)) || is_removal(other)) {
+        return false;
+    }
+    let dels: Vec<&Operation> = past().filter(|other| other.effect == Effect::Del).collect();
+    dels.is_empty()
+        || past().any(|other| {
+            kind_of(&other.effect) != Kind::Unknown && !dels.iter().any(|del| del.is_after(other))
+        })
 }

@@ -208,6 +208,9 @@ impl<J: Journal> Site<J> {
             txn.from = batch.first_seq + from as Seq;
             txn.to = batch.first_seq + at as Seq - 1;
             txn.time = batch.time_of(at - 1);
+            if txn.flushes {
+                self.push_marks(&mut txn, true);
+            }
             self.enqueue(txn);
         }
         at
@@ -287,6 +290,9 @@ impl<J: Journal> Site<J> {
 
     fn deliver_flush(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, bytes: usize) {
         self.push_verbatim(batch, at, row, bytes);
+        if let Some(building) = &mut self.past.building {
+            building.flushes = true;
+        }
         let txn = self.txn_id();
         let Some((operation, only_db)) = self.past.flush_of(dot) else {
             return;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::events::Event;
 use super::history::Past;
 use super::journal::Journal;
+use super::marks::Marks;
 use super::outbound::Reading;
 use super::peers::{Ack, PeerState, Peers};
 use super::txn::{Outcome, Txn};
@@ -88,6 +89,7 @@ pub struct Site<J> {
     /// Nothing is submitted before the present connection's first marker has come back.
     pub(super) barrier: Barrier,
     pub(super) counters: Counters,
+    pub(super) marks: Marks,
     pub(super) flushes: Vec<(crate::converge::Operation, Option<u32>)>,
 }
 
@@ -130,6 +132,7 @@ impl<J: Journal> Site<J> {
             in_flight_bytes: 0,
             barrier: Barrier::Down,
             counters: Counters::default(),
+            marks: Marks::default(),
             flushes: Vec::new(),
             roster,
         }

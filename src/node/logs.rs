@@ -71,20 +71,23 @@ impl Logs {
             return position;
         };
         let time = last.time_of(last.count());
-        let at_batch = |stable| Position {
+        let at_batch = |stable, marked| Position {
             source: last.source,
             time,
             observed: last.observed_after(),
             stable,
+            marked,
         };
         match position {
-            None => Some(at_batch(crate::causality::Vector::zero(self.roster.count()))),
+            None => Some(at_batch(crate::causality::Vector::zero(self.roster.count()), 0)),
             Some(position) => {
                 let same = position.source.replication_id == last.source.replication_id;
-                let later = same && last.source.offset > position.source.offset;
+                // A snapshot's batch begins a new history: its number tells that it is later.
+                let later = last.last_seq() > position.observed.get(me)
+                    || same && last.source.offset > position.source.offset;
                 let time = position.time.max(time);
                 let position = if later {
-                    at_batch(position.stable)
+                    at_batch(position.stable, position.marked)
                 } else {
                     position
                 };

@@ -50,6 +50,10 @@ pub(super) struct Shared {
     pub node: RefCell<Node>,
     /// There may be something to send to the database.
     pub apply: Notify,
+    /// The stream has a gap: which connection to apply on is the first that was made behind it, by its number.
+    pub fence: Cell<Option<u64>>,
+    /// The number of the connection to apply on that is up.
+    pub applying: Cell<Option<u64>>,
     /// Replies came for which the stream waits.
     pub stream: Notify,
     /// There may be something to send to each site.
@@ -73,6 +77,29 @@ pub(super) fn now_unix_ms() -> u64 {
 }
 
 impl Shared {
+    /// The stream has a gap: the connection to apply on is made anew, so that nothing that was sent on it can be
+    /// executed behind the snapshot that will bridge the gap.
+    pub fn fence(&self) {
+        let mut node = self.node.borrow_mut();
+        if self.fence.get().is_none() {
+            node.captured.full_resyncs += 1;
+            self.fence.set(Some(node.captured.full_resyncs));
+        }
+        drop(node);
+        self.apply.notify_one();
+    }
+
+    /// Whether it has been made anew.
+    pub fn is_fenced(&self) -> bool {
+        let numbers = self.applying.get().zip(self.fence.get());
+        numbers.is_some_and(|(applying, fence)| applying >= fence)
+    }
+
+    /// The gap is bridged.
+    pub fn unfence(&self) {
+        self.fence.set(None);
+    }
+
     /// Lets the engine submit what is ready, and wakes who has something to send.
     pub fn advance(&self) {
         let mut node = self.node.borrow_mut();
@@ -103,6 +130,7 @@ impl Shared {
             time: node.site.time(),
             observed: node.site.observed().clone(),
             stable: node.site.stable().clone(),
+            marked: node.site.marked(),
         };
         if let Err(error) = node.site.journal_mut().append_position(&position) {
             tracing::error!(%error, "the position cannot be kept; a restart reads more of the stream again");

@@ -22,6 +22,9 @@ use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
 use crate::link::{Local, Session};
 
+/// Between two marks behind own operations.
+const MARK_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Why a syncer cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -103,6 +106,7 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
     tokio::task::spawn_local(acknowledge(Rc::clone(&shared)));
+    tokio::task::spawn_local(mark(Rc::clone(&shared)));
     tokio::task::spawn_local(housekeeping(Rc::clone(&shared)));
     tokio::task::spawn_local(Rc::clone(&links).accept(listener));
     for peer in &shared.settings.peers {
@@ -162,6 +166,8 @@ async fn build(
         started: Instant::now(),
         node: RefCell::new(node),
         apply: Notify::new(),
+        fence: Cell::default(),
+        applying: Cell::default(),
         stream: Notify::new(),
         links: roster.all().map(|_| Notify::new()).collect(),
         moved: Notify::new(),
@@ -241,6 +247,7 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
             &position.stable,
             position.time,
         );
+        site.recover_marked(position.marked);
     }
     Ok(site)
 }
@@ -257,6 +264,19 @@ async fn acknowledge(shared: Rc<Shared>) {
         shared.node.borrow_mut().site.prune();
         shared.apply.notify_one();
         shared.wake_links();
+    }
+}
+
+/// Puts a mark behind what was captured, ten times a second at most.
+async fn mark(shared: Rc<Shared>) {
+    let mut ticks = tokio::time::interval(MARK_PAUSE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let is_marked = shared.node.borrow_mut().site.mark();
+        if is_marked {
+            shared.apply.notify_one();
+        }
     }
 }
 
