@@ -73,7 +73,7 @@ impl<J: Journal> Site<J> {
 
     /// What an earlier run knew of it.
     pub fn recover_marked(&mut self, seq: Seq) {
-        self.marks.seen = seq;
+        self.marks.seen = self.marks.seen.max(seq);
     }
 
     /// A flush takes the markers with it: they follow in the same transaction.

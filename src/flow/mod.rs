@@ -16,6 +16,7 @@ mod journal;
 mod marks;
 mod outbound;
 mod peers;
+mod restore;
 mod site;
 mod snapshot;
 mod txn;

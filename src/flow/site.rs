@@ -8,6 +8,7 @@ use super::journal::Journal;
 use super::marks::Marks;
 use super::outbound::Reading;
 use super::peers::{Ack, PeerState, Peers};
+use super::restore::Restore;
 use super::txn::{Outcome, Txn};
 use crate::causality::{Clock, Hlc, Roster, Seq, SiteIx, Vector};
 use crate::command::Learned;
@@ -90,6 +91,7 @@ pub struct Site<J> {
     pub(super) barrier: Barrier,
     pub(super) counters: Counters,
     pub(super) marks: Marks,
+    pub(super) restore: Restore,
     pub(super) flushes: Vec<(crate::converge::Operation, Option<u32>)>,
 }
 
@@ -133,6 +135,7 @@ impl<J: Journal> Site<J> {
             barrier: Barrier::Down,
             counters: Counters::default(),
             marks: Marks::default(),
+            restore: Restore::new(sites),
             flushes: Vec::new(),
             roster,
         }

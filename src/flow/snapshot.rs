@@ -238,6 +238,7 @@ impl<J: Journal> Site<J> {
         };
         let batch = Rc::new(batch);
         self.past.journal.append(&batch)?;
+        self.counters.captured += batch.count() as u64;
         self.forget(observed);
         self.stream_begins(source.replication_id, source.offset, source.db);
         self.handle_events(Some(&batch));
@@ -274,7 +275,10 @@ impl<J: Journal> Site<J> {
             Some(captured) if captured < self.marks.seen => {
                 Err(self.older(self.me, captured, self.marks.seen))
             }
-            Some(captured) if captured > log => Err(self.log_behind(self.me, captured, log)),
+            // Once everybody was heard, what the log lacks is known to nobody: it is part of the snapshot.
+            Some(captured) if captured > log && !self.is_restored() => {
+                Err(self.log_behind(self.me, captured, log))
+            }
             Some(captured) if !self.is_recent(captured) => Err(SnapshotError::Unproved {
                 why: "its marker is much older than the last operations captured",
             }),
@@ -325,7 +329,7 @@ impl<J: Journal> Site<J> {
     }
 
     /// Everything that this run knew of the database, but what the snapshot shows.
-    fn forget(&mut self, observed: Vector) {
+    pub(super) fn forget(&mut self, observed: Vector) {
         self.stream_lost();
         self.converge.forget();
         self.past.in_flight.clear();

@@ -26,6 +26,8 @@ pub(super) struct Logs {
     origins: Vec<Origin>,
     /// Whether every batch is forced to disk before anybody else can see it.
     sync_each: bool,
+    /// The position record as it was found.
+    kept: Option<Position>,
 }
 
 impl Logs {
@@ -59,12 +61,18 @@ impl Logs {
             roster: roster.clone(),
             origins,
             sync_each,
+            kept: position,
         };
-        let position = logs.newer_of(position);
+        let position = logs.position();
         Ok((logs, position))
     }
 
-    /// The position record, or the own log's last batch if it is later.
+    /// Where the own log ends: the position record, or the last batch if it is later.
+    pub fn position(&mut self) -> Option<Position> {
+        let kept = self.kept.clone();
+        self.newer_of(kept)
+    }
+
     fn newer_of(&mut self, position: Option<Position>) -> Option<Position> {
         let me = self.roster.me();
         let Some(last) = self.batch(me, self.last(me)) else {
@@ -107,6 +115,13 @@ impl Logs {
         self.origins
             .iter_mut()
             .for_each(|origin| origin.log.request_sync());
+    }
+
+    /// Forces everything written to disk.
+    pub fn sync_now(&mut self) -> Result<(), LogError> {
+        self.origins
+            .iter_mut()
+            .try_for_each(|origin| origin.log.sync_now())
     }
 
     /// Removes what lies below; whole segments only.

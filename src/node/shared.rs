@@ -7,10 +7,11 @@ use tokio::sync::Notify;
 
 use super::logs::Logs;
 use super::position::Position;
+use crate::causality::Vector;
 use crate::config::Settings;
 use crate::control::{DatabaseLink, PeerState};
 use crate::database::Url;
-use crate::flow::Site;
+use crate::flow::{Journal, Site};
 
 /// How a peer's link stands, for the status.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +78,33 @@ pub(super) fn now_unix_ms() -> u64 {
 }
 
 impl Shared {
+    /// The own log may have lost its end: once every peer has given back what it holds of it, the site goes on as
+    /// after a start.
+    pub fn finish_restore(&self) {
+        let mut node = self.node.borrow_mut();
+        if !node.site.is_restoring() {
+            return;
+        }
+        let end = node.site.journal_mut().position();
+        let observed = match &end {
+            Some(end) => end.observed.clone(),
+            None => Vector::zero(node.site.roster().count()),
+        };
+        if !node.site.has_own_end(&observed) {
+            return;
+        }
+        let me = node.site.roster().me();
+        tracing::warn!(
+            last_seq = node.site.journal().last(me),
+            "the own log is whole: nobody holds more of it"
+        );
+        let marked = end.as_ref().map_or(0, |end| end.marked);
+        let end = end.map(|end| (end.source, end.observed, end.stable, end.time));
+        node.site.set_time(now_unix_ms());
+        node.site.restored(end);
+        node.site.recover_marked(marked);
+    }
+
     /// The stream has a gap: the connection to apply on is made anew, so that nothing that was sent on it can be
     /// executed behind the snapshot that will bridge the gap.
     pub fn fence(&self) {

@@ -12,8 +12,8 @@ use crate::capture::{Busy, Position, Progress, ReplId, Sink, Want, backoff_ms};
 use crate::command::{Learned, ServerCommand};
 use crate::control::DatabaseLink;
 use crate::database::io::{command, connect, greet};
-use crate::echo::is_ours;
-use crate::flow::{Snapshot, SnapshotError, StreamError};
+use crate::echo::{captured_key_of, is_ours};
+use crate::flow::{Journal, Snapshot, SnapshotError, StreamError};
 use crate::op::Source;
 use crate::resp::reply::Value;
 
@@ -32,6 +32,12 @@ pub(super) enum Refusal {
         /// Keys seen.
         keys: u64,
     },
+    /// The log may have lost its end.
+    #[error(
+        "the end of this site's own log may be lost (the machine went down, or an older copy of the data directory was \
+         put back): nothing is captured until every peer has said what it holds of it"
+    )]
+    Restoring,
     /// The snapshot that would bridge a gap is not taken.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -46,7 +52,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     fn is_final(&self) -> bool {
-        !matches!(self, Refusal::Stream(_) | Refusal::Gap)
+        !matches!(self, Refusal::Stream(_) | Refusal::Gap | Refusal::Restoring)
     }
 }
 
@@ -170,6 +176,9 @@ impl Sink for StreamSink<'_> {
         let Some(position) = self.resync.take() else {
             return Ok(());
         };
+        if self.shared.node.borrow().site.is_restoring() {
+            return Err(Refusal::Restoring);
+        }
         let source = Source {
             replication_id: id_bytes(position.replid),
             offset: position.offset,
@@ -203,6 +212,9 @@ impl Sink for StreamSink<'_> {
 
     fn on_stream(&mut self, stream: &mut BytesMut) -> Result<(), Refusal> {
         let mut node = self.shared.node.borrow_mut();
+        if node.site.is_restoring() {
+            return Err(Refusal::Restoring);
+        }
         node.site.set_time(now_unix_ms());
         let me = node.site.roster().me();
         let before = crate::flow::Journal::last(node.site.journal(), me);
@@ -272,6 +284,9 @@ async fn once(shared: &Shared, attempt: &mut u32) -> (String, bool) {
         Ok(stream) => stream,
         Err(error) => return (error, false),
     };
+    if shared.node.borrow().site.is_restoring() {
+        return (Refusal::Restoring.to_string(), false);
+    }
     let start = shared.node.borrow().site.source();
     let start = start.and_then(|source| {
         Some(Position {
@@ -316,13 +331,31 @@ async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
     let name = format!("syncer-{}-stream", shared.settings.site);
     let info = greet(&mut stream, &shared.url, &name).await.map_err(say)?;
     let learned = learn(&mut stream).await;
+    let captured = captured(shared, &mut stream).await;
     let mut node = shared.node.borrow_mut();
+    let me = node.site.roster().me();
+    let log = Journal::last(node.site.journal(), me);
+    if captured.is_some_and(|captured| captured > log) && !shared.agreed.get() {
+        node.site.begin_restore();
+        drop(node);
+        shared.finish_restore();
+        node = shared.node.borrow_mut();
+    }
     let (major, minor, patch) = info.version;
     node.database.server_version = format!("{} {major}.{minor}.{patch}", info.product);
     if let Some(learned) = learned {
         node.site.learn(learned);
     }
     Ok(stream)
+}
+
+/// The mark that the database holds of this site's own operations.
+async fn captured(shared: &Shared, stream: &mut crate::database::io::Stream) -> Option<u64> {
+    let key = captured_key_of(shared.settings.site);
+    match command(stream, &[b"GET", &key]).await.ok()? {
+        Value::BulkString(text) => std::str::from_utf8(&text).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Asks the server which commands it knows. A user that may not ask gets the built-in table.

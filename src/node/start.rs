@@ -125,7 +125,10 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     }
     tracing::info!("stopping");
     shared.keep_position();
-    shared.node.borrow_mut().site.journal_mut().request_sync();
+    match shared.node.borrow_mut().site.journal_mut().sync_now() {
+        Ok(()) => super::boot::forget(&shared.settings.data_dir),
+        Err(error) => tracing::warn!(%error, "the log could not be forced to disk"),
+    }
     Ok(())
 }
 
@@ -249,6 +252,11 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         );
         site.recover_marked(position.marked);
     }
+    if super::boot::went_down(&settings.data_dir) && settings.log.sync != LogSync::Always {
+        tracing::warn!("the machine went down while the syncer ran: the own log's end is asked of the peers");
+        site.begin_restore();
+    }
+    super::boot::note(&settings.data_dir);
     Ok(site)
 }
 

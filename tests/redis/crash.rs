@@ -1,6 +1,9 @@
-//! A database that crashed comes back and goes on; what it lacks is never taken for the truth.
+//! A database that crashed comes back and goes on; what it lacks is never taken for the truth. A log that lost its
+//! end gets it back.
 
-use crate::support::{Cluster, Random, SHORT, ServerOptions, wait_until};
+use std::path::{Path, PathBuf};
+
+use crate::support::{Cluster, Random, SHORT, ServerOptions, Site, wait_until};
 
 /// An append-only file that is synced before every answer.
 fn always() -> ServerOptions {
@@ -259,4 +262,130 @@ fn data_beyond_the_limit_are_refused() {
     cluster.converge();
     kill_with_tail(&mut cluster, 0, &["SET tail 1"]);
     assert_refused(&cluster, &["snapshot.bytes_max", "Raise"]);
+}
+
+fn data_dir(site: &Site) -> PathBuf {
+    let certificate = site.certificate_path();
+    certificate
+        .ancestors()
+        .nth(2)
+        .expect("the data directory")
+        .to_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+/// Replaces the log of a site that is not running with an older copy.
+fn put_back(site: &Site, copy_of_log: &Path) {
+    let log = data_dir(site).join("log");
+    std::fs::remove_dir_all(&log).expect("the log is there");
+    copy(copy_of_log, &log);
+}
+
+/// Operations must not be numbered twice: those that a peer holds come back from there.
+#[test]
+fn a_log_that_lost_its_end_gets_it_back() {
+    Random::announced("a lost end");
+    let mut cluster = Cluster::new(3);
+    cluster.client(0).load(&["SET a 1", "INCR n"]);
+    cluster.client(1).load(&["SET b 1", "INCR n"]);
+    cluster.converge();
+    cluster.sites[0].stop();
+    let older = data_dir(&cluster.sites[0]).join("older");
+    copy(&data_dir(&cluster.sites[0]).join("log"), &older);
+    cluster.sites[0].start();
+    cluster.wait_connected();
+    for round in 0..20 {
+        cluster
+            .client(0)
+            .load(&["INCR n", &format!("RPUSH list {round}")]);
+        cluster.client(1).ok("INCR n");
+    }
+    cluster.converge();
+    wait_mark(&cluster, 0, 42);
+    cluster.sites[0].kill();
+    put_back(&cluster.sites[0], &older);
+    cluster.client(0).load(&["INCR n", "SET meanwhile 1"]);
+    cluster.client(2).ok("INCR n");
+    cluster.sites[0].start();
+    cluster.wait_connected();
+    cluster.client(0).ok("INCR n");
+    cluster.converge();
+    assert_eq!(cluster.client(2).ok("GET n").text(), "45");
+    assert_eq!(cluster.client(1).ok("LLEN list").int(), 20);
+    assert_eq!(cluster.client(1).ok("GET meanwhile").text(), "1");
+    cluster.sites[0].wait_log(&["the own log is whole"]);
+}
+
+/// Nothing is captured before the last peer has been heard.
+#[test]
+fn a_log_that_is_gone_waits_for_every_peer() {
+    Random::announced("a log that is gone");
+    let mut cluster = Cluster::new(3);
+    cluster.client(0).load(&["SET a 1", "INCR n"]);
+    cluster.converge();
+    wait_mark(&cluster, 0, 2);
+    cluster.sites[0].stop();
+    cluster.sites[2].stop();
+    std::fs::remove_dir_all(data_dir(&cluster.sites[0]).join("log")).expect("the log is there");
+    cluster.sites[0].start();
+    cluster.sites[0].wait_log(&["every peer has said"]);
+    cluster.sites[0].wait_status("b is connected", |status| status.peer_is_up("b"));
+    cluster.client(0).ok("INCR n");
+    assert!(!cluster.sites[0].status().expect("a status").database_is_up());
+    cluster.sites[2].start();
+    cluster.wait_connected();
+    cluster.converge();
+    assert_eq!(cluster.client(2).ok("GET n").text(), "2");
+}
+
+/// After a power cut the end of the log may be gone, whatever the database says.
+#[test]
+fn after_another_boot_the_peers_are_asked() {
+    Random::announced("another boot");
+    let mut cluster = Cluster::new(2);
+    cluster.client(0).load(&["SET a 1", "INCR n"]);
+    cluster.converge();
+    cluster.sites[0].kill();
+    std::fs::write(data_dir(&cluster.sites[0]).join("boot"), "another").expect("written");
+    cluster.sites[0].start();
+    cluster.wait_connected();
+    cluster.sites[0].wait_log(&["the machine went down"]);
+    cluster.sites[0].wait_log(&["the own log is whole"]);
+    cluster.client(0).ok("INCR n");
+    cluster.converge();
+    assert_eq!(cluster.client(1).ok("GET n").text(), "2");
+}
+
+/// A site that told only one peer before it went is not lost.
+#[test]
+fn a_peer_passes_on_what_only_it_was_told() {
+    Random::announced("passed on");
+    let mut cluster = Cluster::new(3);
+    cluster.client(0).ok("SET before 1");
+    cluster.converge();
+    cluster.cut(0, 2);
+    cluster.client(0).load(&["SET told 1", "INCR n"]);
+    cluster.wait_value(1, "GET n", "1");
+    assert_eq!(cluster.client(2).ok("EXISTS told n").int(), 0);
+    cluster.sites[0].kill();
+    cluster.wait_value(2, "GET n", "1");
+    cluster.client(2).ok("INCR n");
+    cluster.wait_value(1, "GET n", "2");
+    cluster.heal(0, 2);
+    cluster.sites[0].start();
+    cluster.wait_connected();
+    cluster.converge();
+    assert_eq!(cluster.client(0).ok("GET n").text(), "2");
 }

@@ -55,25 +55,6 @@ fn a_database_with_unknown_data_is_refused() {
     assert_eq!(cluster.client(1).ok("EXISTS later").int(), 0);
 }
 
-/// Operations must not be numbered twice.
-#[test]
-fn a_log_that_lost_its_end_ends_the_syncer() {
-    Random::announced("a lost end");
-    let mut cluster = Cluster::new(2);
-    cluster.client(0).load(&["SET a 1", "SET b 2"]);
-    cluster.converge();
-    cluster.sites[0].stop();
-    let certificate = cluster.sites[0].certificate_path();
-    let data_dir = certificate.ancestors().nth(2).expect("the data directory");
-    std::fs::remove_dir_all(data_dir.join("log")).expect("the log is there");
-    let output = cluster.sites[0].command("run", &[]);
-    assert!(!output.status.success());
-    assert_says(
-        &say(&output),
-        &["operations of site a", "numbered twice", "runbook"],
-    );
-}
-
 #[test]
 fn another_database_id_is_refused() {
     Random::announced("another database id");
