@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         cli::Command::Init(args) => cli::init::init(&args),
         cli::Command::Run(args) => cli::run::run(&args),
         cli::Command::Status(args) => cli::status::status(&args),
+        cli::Command::Admin(args) => cli::admin::admin(&args),
         cli::Command::Demo(args) => cli::demo::demo(&args),
     };
     match outcome {

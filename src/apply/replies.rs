@@ -132,16 +132,62 @@ impl Replies {
     /// # Errors
     /// The connection is of no use any more.
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Answer>, ReplyError> {
+        let mut used = 0;
+        let found = self.read(buf, &mut used);
+        buf.advance(used);
+        Ok(if found? { self.finish() } else { None })
+    }
+
+    /// Takes elements up to the end of an answer, which is true, or of what is whole.
+    fn read(&mut self, buf: &[u8], used: &mut usize) -> Result<bool, ReplyError> {
         loop {
-            let (found, len) = match token(buf, &self.limits)? {
-                Next::NeedMore { .. } => return Ok(None),
-                Next::Token { token, len } => (self.step(token)?, len),
+            let rest = buf.get(*used..).unwrap_or_default();
+            let passed = self.pass_over(rest);
+            let rest = rest.get(passed..).unwrap_or_default();
+            *used += passed;
+            let found = match token(rest, &self.limits)? {
+                Next::NeedMore { .. } => return Ok(false),
+                Next::Token { token, len } => {
+                    let found = self.step(token)?;
+                    *used += len;
+                    found
+                }
             };
-            buf.advance(len);
             if found {
-                return Ok(self.finish());
+                return Ok(true);
             }
         }
+    }
+
+    /// Takes what nearly every element is, as far as another of the same answer follows: a queued command, a
+    /// command without an error. Gives the bytes.
+    fn pass_over(&mut self, buf: &[u8]) -> usize {
+        let Some(pending) = self.pending.front() else {
+            return 0;
+        };
+        let mut rest = buf;
+        match &mut self.state {
+            State::Queued { at } => {
+                while *at + 1 < pending.queued
+                    && let Some(behind) = rest.strip_prefix(b"+QUEUED\r\n")
+                {
+                    rest = behind;
+                    *at += 1;
+                }
+            }
+            State::Elements { at, nested: 0, left } if !pending.reads => {
+                while *left > 1
+                    && let [b'+', b'O', b'K', b'\r', b'\n', behind @ ..]
+                    | [b':', b'0'..=b'9', b'\r', b'\n', behind @ ..] = rest
+                {
+                    rest = behind;
+                    *at += 1;
+                    *left -= 1;
+                }
+            }
+            State::Multi | State::Exec | State::Elements { .. } => {}
+        }
+        buf.len() - rest.len()
     }
 
     /// Takes one element; true when the transaction is answered.

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
+use super::pace::{Pace, REST_MS};
 use super::rdb::{Item, Reader};
 use super::{
     AckPolicy, Blocks, Counters, Error, Event, Position, Psync, Settings, Sink, Step, Want, replconf_ack,
@@ -43,6 +44,10 @@ pub struct Capture<'a, S> {
     buffer: BytesMut,
     heard: Instant,
     first_words: u32,
+    began: Instant,
+    pace: Pace,
+    /// A rest is due before the next read.
+    rests: bool,
 }
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
@@ -65,6 +70,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
             blocks,
             heard: Instant::now(),
             first_words: FIRST_WORDS,
+            began: Instant::now(),
+            pace: Pace::default(),
+            rests: false,
         }
     }
 
@@ -93,6 +101,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
             }
             if self.wait(&mut ticks, moved, sink).await? {
                 self.understand(sink).await?;
+                if std::mem::take(&mut self.rests) && self.psync.is_streaming() {
+                    sleep(Duration::from_millis(REST_MS)).await;
+                }
             }
         }
     }
@@ -142,6 +153,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
             }));
         }
         self.heard = Instant::now();
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.rests = self.pace.is_flood(now_ms, bytes);
         if self.psync.is_streaming() {
             self.counters.stream_bytes += bytes as u64;
         }

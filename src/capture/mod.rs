@@ -2,7 +2,8 @@
 //!
 //! Owns the replication link to one database: the handshake and its answers (`psync`), the snapshot that a
 //! full synchronisation sends (`rdb`), what is acknowledged and when (`ack`), the read blocks (`blocks`),
-//! and in `io` the task that holds the socket. It may use the ground only; what it reads goes to a [`Sink`].
+//! the pace of reading (`pace`), and in `io` the task that holds the socket. It may use the ground only; what it
+//! reads goes to a [`Sink`].
 //!
 //! Invariants:
 //! - An offset counts bytes of the command stream and names the last byte known. Newlines, answers and
@@ -17,6 +18,7 @@ mod ack;
 mod blocks;
 #[cfg(feature = "io")]
 pub mod io;
+mod pace;
 mod psync;
 pub mod rdb;
 mod sink;
@@ -98,7 +100,8 @@ impl Default for Settings {
             retry_ms_min: 100,
             retry_ms_max: 5_000,
             block_bytes: 256 * 1024,
-            blocks_spare_max: 4,
+            // As many as the newest batches, which are kept, hold pieces of.
+            blocks_spare_max: 24,
             rdb: rdb::Limits::default(),
         }
     }

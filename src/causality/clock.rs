@@ -12,6 +12,9 @@ const COUNTER_BITS: u32 = 16;
 const STATE_BIT: u64 = 1 << 63;
 
 impl Hlc {
+    /// Latest timestamp that is taken from outside, in the year 6429: behind it is room for all that may follow.
+    pub const MAX: Hlc = Hlc(u64::MAX >> 1);
+
     /// The first timestamp of a millisecond.
     pub fn from_unix_ms(unix_ms: u64) -> Hlc {
         Hlc(unix_ms << COUNTER_BITS)

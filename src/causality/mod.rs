@@ -14,4 +14,4 @@ mod vector;
 pub use clock::{Clock, Hlc};
 pub use site::{Roster, RosterError, SiteId, SiteIdError, SiteIx};
 pub use stability::Stability;
-pub use vector::{Dot, Seq, Vector};
+pub use vector::{Dot, SEQ_MAX, Seq, Vector};

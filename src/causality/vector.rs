@@ -5,6 +5,10 @@ use super::SiteIx;
 /// A site's operations are numbered from 1 in stream order; 0 means none.
 pub type Seq = u64;
 
+/// Highest number of an operation. A site that did a million a second would need two thousand years; what comes from
+/// outside and says more is refused, so that whoever counts on never overflows.
+pub const SEQ_MAX: Seq = (1 << 56) - 1;
+
 /// One operation's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {

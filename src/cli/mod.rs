@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own), 64 mistakes in the configuration.
 
+pub mod admin;
 pub mod demo;
 pub mod init;
 mod logging;
@@ -39,6 +40,7 @@ Join two sites, each with its own file:
   syncer init --config a.toml          prints the certificate to hand to the other site
   syncer run --config a.toml           runs until SIGTERM or Ctrl-C
   syncer status --config a.toml        how it is doing
+  syncer admin --config a.toml WORDS   tell it what to do
 
 Exit codes:
   0   done
@@ -53,6 +55,7 @@ pub enum Command {
     Init(init::InitArgs),
     Run(run::RunArgs),
     Status(status::StatusArgs),
+    Admin(admin::AdminArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -138,6 +141,7 @@ failed_from!(
     io::Error,
     serde_json::Error,
     syncer::control::io::Error,
+    syncer::control::words::WordsError,
     syncer::node::Error,
     syncer::certs::Error
 );

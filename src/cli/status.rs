@@ -87,7 +87,7 @@ pub fn status(args: &StatusArgs) -> Result<(), Failure> {
 pub fn ask(socket: &Path) -> Result<StatusView, control::io::Error> {
     match control::io::ask(socket, &Request::Status, ANSWER_TIME_MAX)? {
         Response::Status(view) => Ok(*view),
-        Response::Error(words) => Err(control::io::Error::Malformed(words)),
+        Response::Error(words) | Response::Done(words) => Err(control::io::Error::Malformed(words)),
     }
 }
 

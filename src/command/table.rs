@@ -1,7 +1,5 @@
 //! The table of commands, and the look-up by name.
 
-use std::sync::LazyLock;
-
 use super::class::{Class, Control, EffectClass};
 use super::keys::KeyRule;
 
@@ -225,27 +223,33 @@ const SLOTS: usize = 1024;
 /// Open addressing on the first eight letters and the length.
 struct Index([u8; SLOTS]);
 
-static INDEX: LazyLock<Index> = LazyLock::new(|| {
+static INDEX: Index = {
     let mut slots = [0u8; SLOTS];
-    for (at, row) in ROWS.iter().enumerate() {
-        let mut slot = slot_of(row.name.as_bytes());
+    let mut at = 0;
+    while at < ROWS.len() {
+        let mut slot = slot_of(ROWS[at].name.as_bytes());
         while slots[slot] != 0 {
             slot = (slot + 1) % SLOTS;
         }
         slots[slot] = at as u8 + 1;
+        at += 1;
     }
     Index(slots)
-});
+};
 
 /// Letters are folded by one bit, which leaves digits and '-' alone.
 const FOLD: u64 = 0x2020_2020_2020_2020;
 
 #[inline]
-fn slot_of(name: &[u8]) -> usize {
-    let mut word = [0u8; 8];
-    let len = name.len().min(8);
-    word[..len].copy_from_slice(&name[..len]);
-    let word = (u64::from_le_bytes(word) | FOLD) ^ name.len() as u64;
+const fn slot_of(name: &[u8]) -> usize {
+    // Byte by byte: names are short, and a copy of unknown length costs more than all the rest.
+    let mut word = 0u64;
+    let mut at = 0;
+    while at < name.len() && at < 8 {
+        word = word << 8 | name[at] as u64;
+        at += 1;
+    }
+    let word = (word | FOLD) ^ name.len() as u64;
     (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize
 }
 

@@ -1,6 +1,6 @@
 //! Every option, one row each.
 
-use super::settings::{ConflictLog, Draft, FlushPolicy, LogSync, TlsVersion, TraceFormat};
+use super::settings::{ConflictLog, Draft, FlushPolicy, LogSync, ModulePolicy, TlsVersion, TraceFormat};
 use super::value::{self, GIB, KIB, MIB, TIB};
 use std::time::Duration;
 
@@ -185,6 +185,7 @@ const FLUSH: &[(&str, FlushPolicy)] = &[
     ("propagate", FlushPolicy::Propagate),
     ("ignore", FlushPolicy::Ignore),
 ];
+const MODULES: &[(&str, ModulePolicy)] = &[("refuse", ModulePolicy::Refuse), ("allow", ModulePolicy::Allow)];
 const FORMAT: &[(&str, TraceFormat)] = &[("human", TraceFormat::Human), ("json", TraceFormat::Json)];
 const TLS_VERSION: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 
@@ -355,6 +356,14 @@ pub static ROWS: &[Row] = &[
          is lost in a power cut comes back from the database and the peers, if they still have it.",
     ),
     row(
+        "window.memory_max",
+        Some("64 MiB"),
+        size(MIB, TIB, |d, v| d.window.memory_max = v),
+        "How much memory the index of writes that can still conflict may take: about 2 million writes in 64 MiB. \
+         While a site is away it grows with every write; beyond this the older part goes to `window` in \
+         `data_dir`, 16 bytes per write, and stays there until the site is back.",
+    ),
+    row(
         "apply.transaction_commands_max",
         Some("512"),
         count(1, 65_536, |d, v| d.apply.transaction_commands_max = v),
@@ -405,6 +414,17 @@ pub static ROWS: &[Row] = &[
         size(MIB, 768 * MIB, |d, v| d.snapshot_bytes_max = v),
         "When the database's stream has a gap (a crash of the database), its whole data set goes to the other sites \
          in one transaction, during which their databases serve nobody. A larger one is refused.",
+    ),
+    row(
+        "restore.modules",
+        Some("refuse"),
+        text("\"refuse\", \"allow\"", |d, t| {
+            d.restore_modules = value::choice(t, MODULES)?;
+            Ok(())
+        }),
+        "What becomes of a value of a module's own type that another site sends as a dump. Every other dump is \
+         read and written anew before the database gets it; these can be read by the module alone. \"allow\" \
+         hands them to the database as they came: then a site that was broken into can attack the module here.",
     ),
     row(
         "certificates.dir",

@@ -23,6 +23,8 @@ pub struct Settings {
     pub peers: Vec<Peer>,
     /// The log on disk.
     pub log: Log,
+    /// The index of unstable operations.
+    pub window: Window,
     /// Writing to the database.
     pub apply: Apply,
     /// The conflict log.
@@ -31,6 +33,8 @@ pub struct Settings {
     pub flush: FlushPolicy,
     /// See the row `snapshot.bytes_max`.
     pub snapshot_bytes_max: u64,
+    /// What becomes of other sites' dumps that only a module can read.
+    pub restore_modules: ModulePolicy,
     /// This syncer's certificate and the policy of its links.
     pub certificates: Certificates,
     /// The syncer's own log lines.
@@ -93,6 +97,13 @@ pub struct Log {
     pub sync: LogSync,
 }
 
+/// See the rows `window.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub struct Window {
+    pub memory_max: u64,
+}
+
 /// When the log is forced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogSync {
@@ -142,6 +153,16 @@ pub enum FlushPolicy {
     Propagate,
     /// Nothing.
     Ignore,
+}
+
+/// What becomes of a dump of a module's own type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ModulePolicy {
+    /// It is refused and told.
+    #[default]
+    Refuse,
+    /// The database gets it as it came.
+    Allow,
 }
 
 /// See the rows `certificates.*`.
@@ -196,10 +217,12 @@ pub(super) struct Draft {
     pub data_dir: Option<PathBuf>,
     pub link: Link,
     pub log: Log,
+    pub window: Window,
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
     pub snapshot_bytes_max: u64,
+    pub restore_modules: ModulePolicy,
     pub certificates_dir: Option<PathBuf>,
     pub tls_version_min: TlsVersion,
     pub tracing: Tracing,
@@ -295,10 +318,12 @@ impl Draft {
             link: self.link,
             peers,
             log: self.log,
+            window: self.window,
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,
             snapshot_bytes_max: self.snapshot_bytes_max,
+            restore_modules: self.restore_modules,
             certificates: Certificates {
                 dir: self.certificates_dir.unwrap_or_else(|| data_dir.join("certs")),
                 tls_version_min: self.tls_version_min,

@@ -60,6 +60,18 @@ const ENGINE: &[Row<StatusView>] = &[
         |v| v.window.operations,
     ),
     (
+        "syncer_window_memory_bytes",
+        "What the window's index takes in memory.",
+        Kind::Gauge,
+        |v| v.window.memory_bytes,
+    ),
+    (
+        "syncer_window_disk_bytes",
+        "What of the window's index lies on disk.",
+        Kind::Gauge,
+        |v| v.window.disk_bytes,
+    ),
+    (
         "syncer_keys_in_conflict",
         "Keys with concurrent operations.",
         Kind::Gauge,
@@ -118,6 +130,12 @@ const ENGINE: &[Row<StatusView>] = &[
         "Remote commands that the database refused.",
         Kind::Counter,
         |v| v.totals.commands_refused,
+    ),
+    (
+        "syncer_values_refused_total",
+        "Values of other sites that were not handed to the database.",
+        Kind::Counter,
+        |v| v.totals.values_refused,
     ),
     (
         "syncer_apply_retries_total",

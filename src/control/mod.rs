@@ -16,6 +16,8 @@ mod metrics;
 mod request;
 mod table;
 mod view;
+#[cfg(feature = "io")]
+pub mod words;
 
 pub use metrics::{Kind, Sample, metrics};
 #[cfg(feature = "io")]

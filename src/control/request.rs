@@ -14,14 +14,21 @@ pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
 pub enum Request {
     /// The status of this syncer.
     Status,
+    /// A site is gone for good: keys that wait for its value get this site's.
+    Overrule {
+        /// The site's name.
+        site: String,
+    },
 }
 
-/// A response: `{"status":{...}}` or `{"error":"..."}`.
+/// A response: `{"status":{...}}`, `{"done":"..."}` or `{"error":"..."}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
     /// The status of this syncer.
     Status(Box<StatusView>),
+    /// It was done: what, for a human.
+    Done(String),
     /// Why the request was not served.
     Error(String),
 }

@@ -83,10 +83,15 @@ fn peers(out: &mut String, now: &StatusView, before: Option<&StatusView>) {
 
 fn engine(out: &mut String, now: &StatusView, before: Option<&StatusView>) {
     let (window, log, totals) = (&now.window, &now.log, &now.totals);
+    let on_disk = match window.disk_bytes {
+        0 => String::new(),
+        on_disk => format!(" and {} on disk", bytes(on_disk)),
+    };
     let _ = write!(
         out,
-        "\nwindow    {} operations, {} keys in conflict, {} waiting",
+        "\nwindow    {} operations in {}{on_disk}, {} keys in conflict, {} waiting",
         grouped(window.operations),
+        bytes(window.memory_bytes),
         grouped(window.keys_in_conflict),
         grouped(window.keys_waiting)
     );
@@ -119,6 +124,13 @@ fn engine(out: &mut String, now: &StatusView, before: Option<&StatusView>) {
             out,
             "\nREFUSED   {} commands by the database; see the log",
             grouped(totals.commands_refused)
+        );
+    }
+    if totals.values_refused > 0 {
+        let _ = write!(
+            out,
+            "\nREFUSED   {} values of other sites; see the log",
+            grouped(totals.values_refused)
         );
     }
     let conflicts: Vec<String> = now

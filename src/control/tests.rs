@@ -46,6 +46,8 @@ fn view() -> StatusView {
         ],
         window: WindowView {
             operations: 40,
+            memory_bytes: 64 << 10,
+            disk_bytes: 3 << 20,
             keys_in_conflict: 2,
             keys_waiting: 1,
             waiting_ms_max: 1500,
@@ -78,7 +80,7 @@ b            127.0.0.1:9401  connected        12  2.0 KiB  3 ms     5,000       
 c-long-name  c:9400          connecting        0      0 B  0 ms         0             0
 c-long-name: refused [31m by c
 
-window    40 operations, 2 keys in conflict, 1 waiting (longest 1.5 s)
+window    40 operations in 64.0 KiB and 3.0 MiB on disk, 2 keys in conflict, 1 waiting (longest 1.5 s)
 log       1.5 MiB of 8.0 GiB   a 1..5,000
 writes    5,000 local captured, 0 remote applied, 0 keys reconciled
 conflicts set_lost 4
@@ -175,7 +177,7 @@ mod socket {
             scope.spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = server.serve(|Request::Status| Response::Status(Box::new(view()))) => {}
+                        () = server.serve(|_| Response::Status(Box::new(view()))) => {}
                         _ = stopped => {}
                     }
                 });

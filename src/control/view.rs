@@ -128,6 +128,12 @@ pub struct TrafficView {
 pub struct WindowView {
     /// Operations that some site may not have seen yet.
     pub operations: u64,
+    /// What their index takes in memory.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub memory_bytes: u64,
+    /// What of their index lies on disk.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub disk_bytes: u64,
     /// Keys with concurrent operations.
     pub keys_in_conflict: u64,
     /// Of these, keys that wait for another site.
@@ -174,6 +180,9 @@ pub struct TotalsView {
     pub keys_reconciled: u64,
     /// Remote commands that this database refused for good; each is in the log with its key.
     pub commands_refused: u64,
+    /// Values of other sites that were not handed to this database, because they do not read; each is in the
+    /// log with its key.
+    pub values_refused: u64,
     /// Transactions tried again after a passing error of the database.
     pub apply_retries: u64,
     /// Times the stream was continued where it had stopped.

@@ -1,13 +1,12 @@
 //! The window and the keys in conflict, together.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
+use super::contested::Contested;
 use super::key::{KeyState, Repair, TxnId};
 use super::losses::{Loss, Rule};
 use super::operation::Operation;
-use super::window::{Touch, Window};
+use super::window::{Spill, Touch, Window, WindowError, WindowSize};
 use crate::causality::{Dot, SiteIx, Vector};
 use crate::command::EffectClass;
 
@@ -69,6 +68,8 @@ pub enum Verdict {
     Verbatim,
     /// The key is in conflict: what [`Converge::settle`] gives takes its place.
     InConflict,
+    /// The window's disk failed: nothing may be submitted, see [`Converge::fault`].
+    Unknown,
 }
 
 /// Counters since the start.
@@ -88,8 +89,9 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Converge {
     me: SiteIx,
+    now_ms: u64,
     window: Window,
-    conflicts: BTreeMap<u64, Vec<KeyState>>,
+    conflicts: Contested,
     counters: Counters,
     contested: Vec<Dot>,
     /// Keys to be compared by the next [`Converge::settle`].
@@ -103,8 +105,9 @@ impl Converge {
     pub fn new(me: SiteIx) -> Converge {
         Converge {
             me,
+            now_ms: 0,
             window: Window::default(),
-            conflicts: BTreeMap::new(),
+            conflicts: Contested::default(),
             counters: Counters::default(),
             contested: Vec::new(),
             dirty: Vec::new(),
@@ -112,29 +115,96 @@ impl Converge {
         }
     }
 
+    /// Keeps at most about `memory_max` bytes of the window in memory, the rest on `disk`.
+    pub fn spill_to(&mut self, disk: Box<dyn Spill>, memory_max: usize) {
+        self.window.spill_to(disk, memory_max);
+    }
+
+    /// Puts old parts of the window on disk if memory calls for it; to be called beside the way of a write.
+    ///
+    /// # Errors
+    /// The disk's. Nothing is lost, and it is tried again.
+    pub fn relieve(&mut self, now_unix_ms: u64) -> Result<(), WindowError> {
+        self.window.relieve(now_unix_ms)
+    }
+
+    /// Whether the window takes more memory than it may because the disk refuses.
+    pub fn is_refused(&self) -> bool {
+        self.window.is_refused()
+    }
+
+    /// The window's disk failed a look-up: it is not known what conflicts, and nothing may be submitted.
+    pub fn fault(&self) -> Option<&WindowError> {
+        self.window.fault()
+    }
+
+    /// What the window takes, without the keys in conflict.
+    pub fn window_size(&self) -> WindowSize {
+        self.window.size()
+    }
+
+    /// The time, Unix milliseconds; it tells for how long keys have been waiting, and decides nothing.
+    pub fn set_time(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
     /// Unstable operations in the window, one per key that they touch.
     pub fn unstable(&self) -> usize {
-        self.window.len()
-            + self
-                .conflicts
-                .values()
-                .flatten()
-                .map(|key| key.operations().len())
-                .sum::<usize>()
+        self.window.len() + self.conflicts.operations()
     }
 
     /// Keys in conflict.
     pub fn keys_in_conflict(&self) -> usize {
-        self.conflicts.values().map(Vec::len).sum()
+        self.conflicts.len()
     }
 
     /// Keys that wait for another site to ship their value.
     pub fn keys_waiting(&self) -> usize {
-        self.conflicts
-            .values()
-            .flatten()
-            .filter(|key| key.is_waiting())
-            .count()
+        self.conflicts.waiting()
+    }
+
+    /// Since when the key has been waiting that waits longest, Unix milliseconds.
+    pub fn waiting_since_ms(&self) -> Option<u64> {
+        self.conflicts.waiting_since_ms()
+    }
+
+    /// Keys that have waited for another site's value for so long that it should be reminded, with that site.
+    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
+        let now_ms = self.now_ms;
+        let mut due = Vec::new();
+        self.conflicts.change_waiting(|_, key| {
+            let site = key.is_due(now_ms, after_ms);
+            due.extend(site.map(|site| (site, key.db(), key.key().clone())));
+        });
+        due
+    }
+
+    /// The value of a key is shipped by the next [`Converge::settle`], in conflict or not.
+    pub fn demand_state(&mut self, fingerprint: u64, db: u32, key: &Bytes, history: &mut impl History) {
+        if !self.conflicts.contains(fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+        let place = (fingerprint, db, key);
+        self.conflicts.enter_key(place, KeyState::demand_state);
+        self.compare(fingerprint, db, key);
+    }
+
+    /// The values of all keys that wait for a site are shipped by the next [`Converge::settle`]; gives how many.
+    pub fn overrule(&mut self, site: SiteIx) -> usize {
+        let mut count = 0;
+        let dirty = &mut self.dirty;
+        self.conflicts.change_waiting(|fingerprint, key| {
+            if key.waiting_for() != Some(site) {
+                return;
+            }
+            count += 1;
+            key.demand_state();
+            if !key.is_dirty() {
+                key.mark_dirty();
+                dirty.push((fingerprint, key.db(), key.key().clone()));
+            }
+        });
+        count
     }
 
     /// What happened since the start.
@@ -144,17 +214,18 @@ impl Converge {
 
     /// The keys in conflict.
     pub fn keys(&self) -> impl Iterator<Item = &KeyState> {
-        self.conflicts.values().flatten()
+        self.conflicts.iter()
     }
 
-    /// A local operation was read from the stream. True if its key is in conflict.
+    /// A local operation was read from the stream. True if its key is in conflict. The caller looks at
+    /// [`Converge::fault`] before it goes on to anything that others can see.
     #[inline]
     pub fn local(&mut self, arrival: Arrival<'_>, history: &mut impl History) -> bool {
         match self
             .window
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
-            Touch::Fast => false,
+            Touch::Fast | Touch::Unknown => false,
             touch => {
                 self.local_in_conflict(arrival, touch, history);
                 true
@@ -172,8 +243,8 @@ impl Converge {
             let Some(operation) = share.operation else {
                 continue;
             };
-            self.key_mut(arrival.fingerprint, share.db, &share.key)
-                .executed(operation);
+            let place = (arrival.fingerprint, share.db, &share.key);
+            self.conflicts.enter_key(place, |key| key.executed(operation));
             // Also with nothing in flight: an expiry time that had lost its key may have found a new one.
             self.compare(arrival.fingerprint, share.db, &share.key);
         }
@@ -187,6 +258,7 @@ impl Converge {
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
             Touch::Fast => Verdict::Verbatim,
+            Touch::Unknown => Verdict::Unknown,
             touch => {
                 self.remote_in_conflict(arrival, touch, history);
                 Verdict::InConflict
@@ -204,8 +276,8 @@ impl Converge {
             let Some(operation) = share.operation else {
                 continue;
             };
-            self.key_mut(arrival.fingerprint, share.db, &share.key)
-                .delivered(operation);
+            let place = (arrival.fingerprint, share.db, &share.key);
+            self.conflicts.enter_key(place, |key| key.delivered(operation));
             self.compare(arrival.fingerprint, share.db, &share.key);
         }
     }
@@ -213,7 +285,7 @@ impl Converge {
     /// Like [`Converge::remote`] for a key that has to take the slow path because another key of the same
     /// command does.
     pub fn remote_slowly(&mut self, arrival: Arrival<'_>, history: &mut impl History) {
-        let touch = if self.conflicts.contains_key(&arrival.fingerprint) {
+        let touch = if self.conflicts.contains(arrival.fingerprint) {
             Touch::InConflict
         } else {
             Touch::Conflict
@@ -227,7 +299,7 @@ impl Converge {
             .window
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
-            Touch::Fast => return,
+            Touch::Fast | Touch::Unknown => return,
             Touch::Conflict => self.materialise(arrival.fingerprint, history),
             Touch::InConflict => {}
         }
@@ -236,8 +308,8 @@ impl Converge {
             let Some(operation) = share.operation else {
                 continue;
             };
-            self.key_mut(arrival.fingerprint, share.db, &share.key)
-                .executed(operation);
+            let place = (arrival.fingerprint, share.db, &share.key);
+            self.conflicts.enter_key(place, |key| key.executed(operation));
         }
     }
 
@@ -260,21 +332,24 @@ impl Converge {
 
     /// The value that a derived operation left in this key can only come from its origin.
     pub fn contest_key(&mut self, fingerprint: u64, dot: Dot, history: &mut impl History) {
-        if !self.conflicts.contains_key(&fingerprint) {
+        if !self.conflicts.contains(fingerprint) {
             self.materialise(fingerprint, history);
         }
-        for key in self.conflicts.entry(fingerprint).or_default() {
-            if key.contest(dot) && !key.is_dirty() {
-                key.mark_dirty();
-                self.dirty.push((fingerprint, key.db(), key.key().clone()));
+        let dirty = &mut self.dirty;
+        self.conflicts.change(fingerprint, |keys| {
+            for key in keys {
+                if key.contest(dot) && !key.is_dirty() {
+                    key.mark_dirty();
+                    dirty.push((fingerprint, key.db(), key.key().clone()));
+                }
             }
-        }
+        });
     }
 
-    /// Whether an operation on this key would find a conflict.
-    pub fn would_conflict(&self, arrival: Arrival<'_>) -> bool {
+    /// What [`Converge::remote`] would find on this key.
+    pub fn look(&mut self, arrival: Arrival<'_>) -> Touch {
         self.window
-            .would_conflict(arrival.fingerprint, arrival.class, arrival.past)
+            .look(arrival.fingerprint, arrival.dot.site, arrival.class, arrival.past)
     }
 
     /// Adds an operation that empties whole databases to every key that it is concurrent with. With `txn` it
@@ -286,22 +361,22 @@ impl Converge {
         txn: Option<TxnId>,
         history: &mut impl History,
     ) -> Vec<(u64, u32, Bytes)> {
-        for fingerprint in self.window.keys_concurrent_with(&operation.past) {
+        // Without an answer the fault is kept, and nothing is submitted.
+        let concurrent = self.window.keys_concurrent_with(&operation.past);
+        for fingerprint in concurrent.unwrap_or_default() {
             self.materialise(fingerprint, history);
         }
         let mut touched = Vec::new();
-        for (&fingerprint, keys) in &mut self.conflicts {
-            for key in keys
-                .iter_mut()
-                .filter(|key| only_db.is_none_or(|db| db == key.db()))
-            {
-                match txn {
-                    Some(txn) => key.submitted(operation.clone(), txn),
-                    None => key.executed(operation.clone()),
-                }
-                touched.push((fingerprint, key.db(), key.key().clone()));
+        self.conflicts.change_each(|fingerprint, key| {
+            if only_db.is_some_and(|db| db != key.db()) {
+                return;
             }
-        }
+            match txn {
+                Some(txn) => key.submitted(operation.clone(), txn),
+                None => key.executed(operation.clone()),
+            }
+            touched.push((fingerprint, key.db(), key.key().clone()));
+        });
         touched
     }
 
@@ -314,57 +389,56 @@ impl Converge {
         flush: &Operation,
         history: &mut impl History,
     ) {
-        if !self.conflicts.contains_key(&fingerprint) {
+        if !self.conflicts.contains(fingerprint) {
             self.materialise(fingerprint, history);
         }
-        let state = self.key_mut(fingerprint, db, key);
-        if state.operations().iter().any(|op| op.dot == flush.dot) {
-            return;
-        }
-        match history.in_flight(flush.dot, fingerprint, db, key) {
-            Some(txn) => state.submitted(flush.clone(), txn),
-            // It was executed before the key's operation: nothing of the key's is gone by it.
-            None => state.delivered(flush.clone()),
-        }
+        let place = (fingerprint, db, key);
+        self.conflicts.enter_key(place, |state| {
+            if state.operations().iter().any(|op| op.dot == flush.dot) {
+                return;
+            }
+            match history.in_flight(flush.dot, fingerprint, db, key) {
+                Some(txn) => state.submitted(flush.clone(), txn),
+                // It was executed before the key's operation: nothing of the key's is gone by it.
+                None => state.delivered(flush.clone()),
+            }
+        });
         self.compare(fingerprint, db, key);
     }
 
     /// Puts a key in conflict, with everything unstable on it.
     pub fn materialise(&mut self, fingerprint: u64, history: &mut impl History) {
         self.counters.conflicts += 1;
-        self.conflicts.entry(fingerprint).or_default();
-        for dot in self.window.take(fingerprint) {
+        self.conflicts.begin(fingerprint);
+        // Without an answer the fault is kept, and nothing is submitted.
+        let mut found = Vec::new();
+        for dot in self.window.take(fingerprint).unwrap_or_default() {
             for share in history.operations(dot, fingerprint) {
                 self.contest(dot, share.has_derived);
-                let Some(operation) = share.operation else {
-                    continue;
-                };
-                let in_flight = history.in_flight(dot, fingerprint, share.db, &share.key);
-                let key = self.key_mut(fingerprint, share.db, &share.key);
-                match in_flight {
-                    Some(txn) => key.submitted(operation, txn),
-                    None => key.executed(operation),
+                if let Some(operation) = share.operation {
+                    let in_flight = history.in_flight(dot, fingerprint, share.db, &share.key);
+                    found.push((in_flight, share.db, share.key, operation));
                 }
             }
         }
-    }
-
-    fn key_mut(&mut self, fingerprint: u64, db: u32, key: &Bytes) -> &mut KeyState {
-        let keys = self.conflicts.entry(fingerprint).or_default();
-        let at = keys
-            .iter()
-            .position(|state| state.db() == db && state.key() == key)
-            .unwrap_or(keys.len());
-        if at == keys.len() {
-            keys.push(KeyState::new(db, key.clone()));
+        // As they were and will be executed. What was executed and is concurrent commutes, so time will do.
+        found.sort_by_key(|(in_flight, _, _, operation)| (*in_flight, operation.order()));
+        for (in_flight, db, key, operation) in found {
+            self.conflicts
+                .enter_key((fingerprint, db, &key), |key| match in_flight {
+                    Some(txn) => key.submitted(operation, txn),
+                    None => key.executed(operation),
+                });
         }
-        &mut keys[at]
     }
 
     /// A transaction came back with, for each of this key's commands in it, whether it took effect.
     pub fn echoed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId, effective: &[bool]) {
-        if let Some(state) = self.known(fingerprint, db, key) {
-            state.echoed(txn, effective);
+        let place = (fingerprint, db, key);
+        let known = self
+            .conflicts
+            .change_key(place, |state| state.echoed(txn, effective));
+        if known.is_some() {
             self.compare(fingerprint, db, key);
         }
     }
@@ -372,27 +446,30 @@ impl Converge {
     /// The value read for a key in a transaction of ours has become this operation.
     pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation) {
         if let Some(operation) = share.operation {
-            self.key_mut(fingerprint, share.db, &share.key).shipped(operation);
+            let place = (fingerprint, share.db, &share.key);
+            self.conflicts.enter_key(place, |state| state.shipped(operation));
             self.compare(fingerprint, share.db, &share.key);
         }
     }
 
     /// The value could not be read; try again.
     pub fn ship_failed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes)) {
-        if let Some(state) = self.known(fingerprint, db, key) {
-            state.snapshot_failed();
+        let place = (fingerprint, db, key);
+        let known = self.conflicts.change_key(place, KeyState::snapshot_failed);
+        if known.is_some() {
             self.compare(fingerprint, db, key);
         }
     }
 
     /// Ideal and actual of a key are compared by the next [`Converge::settle`].
     pub fn compare(&mut self, fingerprint: u64, db: u32, key: &Bytes) {
-        if let Some(state) = self.known(fingerprint, db, key)
-            && !state.is_dirty()
-        {
-            state.mark_dirty();
-            self.dirty.push((fingerprint, db, key.clone()));
-        }
+        let dirty = &mut self.dirty;
+        self.conflicts.change_key((fingerprint, db, key), |state| {
+            if !state.is_dirty() {
+                state.mark_dirty();
+                dirty.push((fingerprint, db, key.clone()));
+            }
+        });
     }
 
     /// Whether [`Converge::settle`] has something to compare.
@@ -403,14 +480,14 @@ impl Converge {
     /// Compares ideal and actual of every key that something happened to since the last call: however much
     /// that was, it is one comparison. What is missing goes into transaction `txn`.
     pub fn settle(&mut self, txn: TxnId) -> Vec<KeyRepair> {
-        let me = self.me;
+        let (me, now_ms) = (self.me, self.now_ms);
         let mut repairs = Vec::new();
         for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
-            let Some(state) = self.known(fingerprint, db, &key) else {
+            let place = (fingerprint, db, &key);
+            let reconcile = |state: &mut KeyState| (state.reconcile(me, txn, now_ms), state.take_losses());
+            let Some((repair, losses)) = self.conflicts.change_key(place, reconcile) else {
                 continue;
             };
-            let repair = state.reconcile(me, txn);
-            let losses = state.take_losses();
             self.note(losses);
             if repair.is_empty() {
                 continue;
@@ -443,55 +520,28 @@ impl Converge {
 
     /// Forgets what the database holds under the keys in conflict; all are compared anew.
     pub fn lose_actual(&mut self) {
-        self.dirty.clear();
-        for (&fingerprint, states) in &mut self.conflicts {
-            for state in states {
-                state.lose_actual();
-                state.mark_dirty();
-                self.dirty.push((fingerprint, state.db(), state.key().clone()));
-            }
-        }
+        let dirty = &mut self.dirty;
+        dirty.clear();
+        self.conflicts.change_each(|fingerprint, state| {
+            state.lose_actual();
+            state.mark_dirty();
+            dirty.push((fingerprint, state.db(), state.key().clone()));
+        });
     }
 
     /// Forgets all operations: a value that has seen them takes their place. Counters stay.
     pub fn forget(&mut self) {
-        self.window = Window::default();
-        self.conflicts.clear();
+        self.window.clear();
+        self.conflicts = Contested::default();
         self.contested.clear();
         self.dirty.clear();
     }
 
-    fn known(&mut self, fingerprint: u64, db: u32, key: &Bytes) -> Option<&mut KeyState> {
-        let keys = self.conflicts.get_mut(&fingerprint)?;
-        keys.iter_mut()
-            .find(|state| state.db() == db && state.key() == key)
-    }
-
-    /// Lets go of what is stable and settled. Keys whose wait may have ended by it are compared again.
+    /// Lets go of what is stable and settled.
     pub fn prune(&mut self, stable: &Vector) {
         self.window.trim(stable);
-        let (window, dirty) = (&mut self.window, &mut self.dirty);
-        self.conflicts.retain(|&fingerprint, keys| {
-            keys.retain_mut(|key| {
-                if key.is_waiting() && !key.is_dirty() {
-                    key.mark_dirty();
-                    dirty.push((fingerprint, key.db(), key.key().clone()));
-                }
-                !key.prune(stable)
-            });
-            if keys.is_empty() {
-                window.release(fingerprint);
-            }
-            !keys.is_empty()
-        });
-    }
-
-    /// The fingerprints of all keys, in conflict or not, on which the window holds something that this past
-    /// does not include.
-    pub fn keys_concurrent_with(&self, past: &Vector) -> Vec<u64> {
-        let mut keys = self.window.keys_concurrent_with(past);
-        keys.extend(self.conflicts.keys());
-        keys.sort_unstable();
-        keys
+        for fingerprint in self.conflicts.prune(stable) {
+            self.window.release(fingerprint);
+        }
     }
 }

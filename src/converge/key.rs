@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::content::{Content, kind_of};
-use super::difference::{OutOfReach, difference};
+use super::difference::difference;
 use super::evaluate::evaluate;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
@@ -31,7 +31,13 @@ pub struct KeyState {
     actual: Actual,
     in_flight: VecDeque<Flight>,
     snapshot: bool,
-    waiting: bool,
+    /// The value is to be shipped whatever the rules say of whose turn it is.
+    demanded: bool,
+    /// Whose value it waits for.
+    waiting_for: Option<SiteIx>,
+    /// Since when, and when that site was last reminded; Unix milliseconds.
+    waiting_since_ms: u64,
+    reminded_ms: u64,
     dirty: bool,
     losses: Vec<Loss>,
 }
@@ -90,7 +96,10 @@ impl KeyState {
             },
             in_flight: VecDeque::new(),
             snapshot: false,
-            waiting: false,
+            demanded: false,
+            waiting_for: None,
+            waiting_since_ms: 0,
+            reminded_ms: 0,
             dirty: false,
             losses: Vec::new(),
         }
@@ -111,9 +120,32 @@ impl KeyState {
         &self.operations
     }
 
-    /// Whether it waits for another site to ship the value.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting
+    /// The site whose value it waits for, if it does.
+    pub fn waiting_for(&self) -> Option<SiteIx> {
+        self.waiting_for
+    }
+
+    /// Since when it waits, Unix milliseconds.
+    pub fn waiting_since_ms(&self) -> Option<u64> {
+        self.waiting_for.map(|_| self.waiting_since_ms)
+    }
+
+    /// Whether the site that it waits for should be reminded now: it has waited for so many milliseconds, and
+    /// as long since it was last reminded. It counts as reminded.
+    pub fn is_due(&mut self, now_ms: u64, after_ms: u64) -> Option<SiteIx> {
+        let site = self.waiting_for?;
+        let last = self.waiting_since_ms.max(self.reminded_ms);
+        if now_ms.saturating_sub(last) < after_ms {
+            return None;
+        }
+        self.reminded_ms = now_ms;
+        Some(site)
+    }
+
+    /// The value is shipped by this site at the next reconcile, whoever's turn it is: any site may, for of several
+    /// values the latest counts, and what it has not seen is replayed on it.
+    pub fn demand_state(&mut self) {
+        self.demanded = true;
     }
 
     /// Whether something happened to it since it was compared.
@@ -277,25 +309,37 @@ impl KeyState {
         expected
     }
 
-    /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`.
-    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId) -> Repair {
-        self.waiting = false;
+    /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`. A key that has
+    /// to wait does so since `now_ms`, if it did not before.
+    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId, now_ms: u64) -> Repair {
+        let before = self.waiting_for.take();
         self.dirty = false;
         if self.snapshot {
             return Repair::default();
         }
-        let expected = self.expected();
-        let repair = if self.operations.iter().all(Operation::is_elementwise) {
-            let want = evaluate(&self.base, &self.operations);
-            match difference(&want, &expected.content) {
-                Ok(effects) => self.submit_effects(effects, txn),
-                Err(OutOfReach) => self.replay(me, txn, &expected, true),
-            }
-        } else {
-            self.replay(me, txn, &expected, false)
-        };
+        let repair = self.compare(me, txn);
+        if before.is_none() {
+            self.waiting_since_ms = now_ms;
+        }
         self.snapshot = repair.ship_state;
         repair
+    }
+
+    fn compare(&mut self, me: SiteIx, txn: TxnId) -> Repair {
+        let demanded = std::mem::take(&mut self.demanded);
+        let expected = self.expected();
+        if self.operations.iter().all(Operation::is_elementwise) {
+            let want = evaluate(&self.base, &self.operations);
+            if let Ok(effects) = difference(&want, &expected.content) {
+                let repair = self.submit_effects(effects, txn);
+                return Repair {
+                    ship_state: demanded,
+                    ..repair
+                };
+            }
+            return self.replay(me, txn, &expected, true, demanded);
+        }
+        self.replay(me, txn, &expected, false, demanded)
     }
 
     fn submit_effects(&mut self, effects: Vec<Effect>, txn: TxnId) -> Repair {
@@ -318,7 +362,14 @@ impl KeyState {
         }
     }
 
-    fn replay(&mut self, me: SiteIx, txn: TxnId, expected: &Actual, out_of_reach: bool) -> Repair {
+    fn replay(
+        &mut self,
+        me: SiteIx,
+        txn: TxnId,
+        expected: &Actual,
+        out_of_reach: bool,
+        demanded: bool,
+    ) -> Repair {
         let canonical = canonical(&self.operations);
         let order: Vec<Dot> = canonical
             .order
@@ -331,7 +382,8 @@ impl KeyState {
         let derived = canonical.order.iter().any(is_derived);
         let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
         let tainted = contested || (decided && (unknown_root || derived));
-        if tainted && arbiter(&self.operations, &canonical.order) == Some(me) {
+        let arbiter = arbiter(&self.operations, &canonical.order);
+        if demanded || tainted && arbiter == Some(me) {
             let missing = match &expected.trace {
                 Some((_, done)) => canonical
                     .order
@@ -357,7 +409,7 @@ impl KeyState {
             return repair;
         }
         if unknown_root || tainted {
-            self.waiting = true;
+            self.waiting_for = arbiter;
             return Repair::default();
         }
         let mut repair = self.submit_restart(canonical.root, &canonical.order, txn);
@@ -436,7 +488,7 @@ impl KeyState {
 
     /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
     pub fn prune(&mut self, stable: &Vector) -> bool {
-        if self.is_in_flight() || self.snapshot || self.waiting || self.dirty {
+        if self.is_in_flight() || self.snapshot || self.waiting_for.is_some() || self.dirty {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
@@ -486,25 +538,23 @@ impl KeyState {
 
     /// Folds into the base what is stable and in the past of everything that stays.
     fn fold_stable(&mut self, stable: &Vector) {
-        let mut fold: Vec<bool> = self.operations.iter().map(|op| stable.includes(op.dot)).collect();
+        // What is stable and was seen by everything that stays.
+        let mut seen = stable.clone();
         loop {
-            let blocked = (0..fold.len()).find(|&at| {
-                fold[at]
-                    && (0..fold.len())
-                        .any(|kept| !fold[kept] && !self.operations[kept].sees(self.operations[at].dot))
-            });
-            match blocked {
-                Some(at) => fold[at] = false,
-                None => break,
+            let before = seen.clone();
+            for op in self.operations.iter().filter(|op| !before.includes(op.dot)) {
+                seen.meet(&op.past);
+            }
+            if seen == before {
+                break;
             }
         }
-        if !fold.contains(&true) {
+        let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(|op| seen.includes(op.dot));
+        if folded.is_empty() {
+            self.operations = kept;
             return;
-        }
-        let mut folded = Vec::new();
-        let mut kept = Vec::new();
-        for (op, fold) in std::mem::take(&mut self.operations).into_iter().zip(fold) {
-            if fold { folded.push(op) } else { kept.push(op) }
         }
         self.base = evaluate(&self.base, &folded);
         self.operations = kept;

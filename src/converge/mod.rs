@@ -9,9 +9,12 @@
 //! another site is counted.
 
 pub mod content;
+mod contested;
 pub mod difference;
 mod engine;
 pub mod evaluate;
+#[cfg(feature = "io")]
+pub mod io;
 mod key;
 mod losses;
 mod operation;
@@ -25,7 +28,7 @@ pub use key::{KeyState, Repair, TxnId};
 pub use losses::{Loss, Rule};
 pub use operation::Operation;
 pub use settled::Settled;
-pub use window::{Touch, Window};
+pub use window::{Spill, Touch, Window, WindowError, WindowSize};
 
 #[cfg(test)]
 mod model_tests;

@@ -1,345 +1,459 @@
-//! The window's index: which unstable operations touch a key.
+//! The window: which unstable operations touch a key.
 //!
-//! Open addressing on 64-bit fingerprints of (db, key); a slot points at the newest operation of its key in a
-//! ring of unstable operations, and each of those at the one before it. Operations leave at the front of the
-//! ring when they are stable; a slot that points behind the front is dead and swept when the table is full, so
-//! that leaving costs no look-up.
+//! Operations are kept by origin, in the order of their numbers, in segments (`window/table.rs`). So what an
+//! operation has not seen is a tail of each other origin's operations, and mostly an empty one: a site whose
+//! peers are silent, and a site that only receives, never look anything up. Entering an operation appends it;
+//! a segment is indexed only when something is looked up in it.
 //!
-//! Invariant: while a slot is `ordered`, its newest operation has all the others in its past, so one
-//! comparison decides whether an operation is concurrent with any of them.
+//! Over a limit of memory the oldest segments go to disk (`window/run.rs`), each with a filter that tells
+//! nearly always that a key is not in it. What is stable leaves at the front, segment by segment.
+//!
+//! Invariants: of two concurrent operations on a key that do not commute, the one that comes later finds the
+//! other; an operation's past includes all of its own origin before it; a look-up that the disk fails is
+//! answered by [`Touch::Unknown`], never by [`Touch::Fast`].
 
 use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 
-use crate::causality::{Dot, SiteIx, Vector};
+use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
 
-/// What the index says of an operation that was just entered.
+mod filter;
+mod run;
+mod spill;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use run::Run;
+use spill::SpillState;
+pub use spill::{Spill, WindowError};
+use table::Table;
+
+/// What the window says of an operation that was just entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Touch {
     /// Nothing in the window conflicts with it.
     Fast,
-    /// Something in the window is concurrent with it; the key has to be materialised.
+    /// Something in the window is concurrent with it and does not commute; the key has to be materialised.
     Conflict,
     /// The key is in conflict already.
     InConflict,
+    /// The disk did not answer. Nothing may be concluded; [`Window::fault`] tells more.
+    Unknown,
 }
 
+/// What a segment holds on a key that an operation has not seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unseen {
+    /// Nothing at all on this key.
+    Absent,
+    /// Nothing unseen here, nor in any older segment.
+    Nothing,
+    /// Something, and all of it commutes with the operation.
+    Commutes,
+    /// Something that does not.
+    Conflicts,
+}
+
+/// What an operation looks for.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+struct Question {
     fingerprint: u64,
-    /// Ring number of the newest operation.
-    newest: u64,
-    classes: u32,
-    ordered: bool,
-    in_conflict: bool,
+    class: EffectClass,
+    /// The last of the origin's operations that it has seen.
+    seen: Seq,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Unstable {
-    /// Site in the upper 8 bits, sequence number below.
-    dot: u64,
-    /// Ring number of the operation before it on the same key plus one; 0 for none.
-    before: u64,
+/// Some consecutive operations of one origin.
+#[derive(Debug)]
+enum Segment {
+    Memory(Table),
+    Disk(Run),
 }
 
-const SEQ_BITS: u32 = 56;
+impl Segment {
+    fn len(&self) -> usize {
+        match self {
+            Segment::Memory(table) => table.len(),
+            Segment::Disk(run) => run.len(),
+        }
+    }
 
-impl Unstable {
-    fn dot(self) -> Dot {
-        Dot {
-            site: SiteIx((self.dot >> SEQ_BITS) as u8),
-            seq: self.dot & ((1 << SEQ_BITS) - 1),
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Segment::Memory(_))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Segment::Memory(table) => table.memory_bytes(),
+            Segment::Disk(run) => run.memory_bytes(),
+        }
+    }
+
+    fn last(&self) -> Seq {
+        match self {
+            Segment::Memory(table) => table.last(),
+            Segment::Disk(run) => run.last(),
         }
     }
 }
 
-/// The index.
+/// The unstable operations of one origin.
+#[derive(Debug, Default)]
+struct Origin {
+    /// Oldest first; the last one takes what comes, unless it is on disk.
+    segments: VecDeque<Segment>,
+    /// The highest number entered.
+    newest: Seq,
+    /// Everything up to here is stable.
+    front: Seq,
+    /// Entries in the segments.
+    entries: usize,
+}
+
+/// What the window takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Unstable operations, one per key that they touch. Operations in a file on disk that is still needed
+    /// count until the whole file is stable.
+    pub operations: usize,
+    /// Bytes in memory.
+    pub memory_bytes: usize,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
+
+/// The index of unstable operations.
 #[derive(Debug, Default)]
 pub struct Window {
-    table: HashTable<Slot>,
-    ring: VecDeque<Unstable>,
-    /// Ring number of the ring's front.
-    front: u64,
+    /// By site.
+    origins: Vec<Origin>,
+    /// The keys in conflict.
+    contested: HashTable<u64>,
+    spill: SpillState,
+    fault: Option<WindowError>,
 }
 
 impl Window {
-    /// Unstable operations held, one per key that they touch.
+    /// Keeps at most about `memory_max` bytes in memory, the rest on `disk`.
+    pub fn spill_to(&mut self, disk: Box<dyn Spill>, memory_max: usize) {
+        self.spill.begin(disk, memory_max);
+    }
+
+    /// Unstable operations held, as [`WindowSize::operations`].
     pub fn len(&self) -> usize {
-        self.ring.len()
+        self.origins.iter().map(|origin| origin.entries).sum()
     }
 
     /// Whether nothing is unstable.
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.origins.iter().all(|origin| origin.entries == 0)
+    }
+
+    /// What it takes.
+    pub fn size(&self) -> WindowSize {
+        WindowSize {
+            operations: self.len(),
+            memory_bytes: self.memory_bytes(),
+            disk_bytes: self.spill.disk_bytes(),
+        }
+    }
+
+    /// Why a look-up was answered by [`Touch::Unknown`]. Nothing may be submitted from then on: the window is
+    /// to be made anew from the logs.
+    pub fn fault(&self) -> Option<&WindowError> {
+        self.fault.as_ref()
     }
 
     /// Enters an operation on a key and says whether it conflicts. When it does, it is not entered: the caller
     /// materialises the key and keeps its operations from then on.
+    ///
+    /// An origin's operations come in the order of their numbers; one that comes again is not entered twice.
     #[inline]
     pub fn touch(&mut self, fingerprint: u64, dot: Dot, class: EffectClass, past: &Vector) -> Touch {
-        let number = self.front + self.ring.len() as u64;
-        let front = self.front;
-        let bit = class.bit();
-        let Some(slot) = self
-            .table
-            .find_mut(fingerprint, |slot| slot.fingerprint == fingerprint)
-        else {
-            self.add_slot(fingerprint, number, bit);
-            self.push(dot, 0);
-            return Touch::Fast;
-        };
-        if slot.in_conflict {
+        let touch = self.look(fingerprint, dot.site, class, past);
+        if touch == Touch::Fast {
+            self.enter(fingerprint, dot, class);
+        }
+        touch
+    }
+
+    /// What [`Window::touch`] would say.
+    #[inline]
+    pub fn look(&mut self, fingerprint: u64, from: SiteIx, class: EffectClass, past: &Vector) -> Touch {
+        if !self.contested.is_empty() && self.is_contested(fingerprint) {
             return Touch::InConflict;
         }
-        if slot.newest < front {
-            *slot = Slot {
-                fingerprint,
-                newest: number,
-                classes: bit,
-                ordered: true,
-                in_conflict: false,
-            };
-            self.push(dot, 0);
-            return Touch::Fast;
+        for at in 0..self.origins.len() {
+            let seen = past.get(SiteIx(at as u8));
+            if self.origins[at].newest > seen && at != from.at() {
+                let question = Question {
+                    fingerprint,
+                    class,
+                    seen,
+                };
+                match self.ask(at, question) {
+                    Touch::Fast => {}
+                    touch => return touch,
+                }
+            }
         }
-        let newest = self.ring[(slot.newest - front) as usize];
-        let saw_newest = past.includes(newest.dot());
-        let saw_all = saw_newest && (slot.ordered || saw_chain(&self.ring, front, newest, past));
-        if !(saw_all || slot.classes == bit && class.commutes(class)) {
-            return Touch::Conflict;
-        }
-        let before = slot.newest + 1;
-        slot.newest = number;
-        slot.classes |= bit;
-        slot.ordered = saw_all;
-        self.push(dot, before);
         Touch::Fast
     }
 
-    /// Whether [`Window::touch`] would find a conflict.
-    pub fn would_conflict(&self, fingerprint: u64, class: EffectClass, past: &Vector) -> bool {
-        let Some(slot) = self
-            .table
-            .find(fingerprint, |slot| slot.fingerprint == fingerprint)
-        else {
-            return false;
-        };
-        if slot.in_conflict || slot.newest < self.front {
-            return slot.in_conflict;
+    fn is_contested(&self, fingerprint: u64) -> bool {
+        self.contested
+            .find(fingerprint, |&key| key == fingerprint)
+            .is_some()
+    }
+
+    /// Whether something unseen of one origin conflicts.
+    fn ask(&mut self, at: usize, mut question: Question) -> Touch {
+        let origin = &mut self.origins[at];
+        question.seen = question.seen.max(origin.front);
+        for segment in origin.segments.iter_mut().rev() {
+            if segment.last() <= question.seen {
+                break;
+            }
+            let unseen = match segment {
+                Segment::Memory(table) => table.unseen(question),
+                Segment::Disk(run) => match run.unseen(question, &mut self.spill) {
+                    Ok(unseen) => unseen,
+                    Err(error) => {
+                        self.fault.get_or_insert(error);
+                        return Touch::Unknown;
+                    }
+                },
+            };
+            match unseen {
+                Unseen::Absent | Unseen::Commutes => {}
+                Unseen::Nothing => break,
+                Unseen::Conflicts => return Touch::Conflict,
+            }
         }
-        let newest = self.ring[(slot.newest - self.front) as usize];
-        let commutes = slot.classes == class.bit() && class.commutes(class);
-        !commutes && !saw_chain(&self.ring, self.front, newest, past)
+        Touch::Fast
     }
 
-    fn push(&mut self, dot: Dot, before: u64) {
-        self.ring.push_back(Unstable {
-            dot: (u64::from(dot.site.0) << SEQ_BITS) | dot.seq,
-            before,
-        });
-    }
-
-    fn add_slot(&mut self, fingerprint: u64, newest: u64, classes: u32) {
-        if self.table.len() == self.table.capacity() {
-            self.sweep();
-        }
-        let slot = Slot {
-            fingerprint,
-            newest,
-            classes,
-            ordered: true,
-            in_conflict: false,
-        };
-        self.table
-            .insert_unique(fingerprint, slot, |slot| slot.fingerprint);
-    }
-
-    /// Removes dead slots; if few were dead the table grows at the next insertion.
-    fn sweep(&mut self) {
-        let front = self.front;
-        self.table.retain(|slot| slot.in_conflict || slot.newest >= front);
-    }
-
-    /// The unstable operations on a key, oldest first; the key counts as in conflict from now on.
-    pub fn take(&mut self, fingerprint: u64) -> Vec<Dot> {
-        let mut dots = Vec::new();
-        let front = self.front;
-        match self
-            .table
-            .find_mut(fingerprint, |slot| slot.fingerprint == fingerprint)
+    #[inline]
+    fn enter(&mut self, fingerprint: u64, dot: Dot, class: EffectClass) {
+        if let Some(origin) = self.origins.get_mut(dot.site.at())
+            && dot.seq >= origin.newest
+            && let Some(Segment::Memory(table)) = origin.segments.back_mut()
+            && table.push(fingerprint, dot.seq, class)
         {
-            None => {
-                let number = self.front + self.ring.len() as u64;
-                self.add_slot(fingerprint, number, 0);
-                if let Some(slot) = self
-                    .table
-                    .find_mut(fingerprint, |slot| slot.fingerprint == fingerprint)
-                {
-                    slot.in_conflict = true;
-                }
-            }
-            Some(slot) => {
-                slot.in_conflict = true;
-                let mut next = slot.newest + 1;
-                while next > front {
-                    let Some(op) = self.ring.get((next - 1 - front) as usize) else {
-                        break;
-                    };
-                    dots.push(op.dot());
-                    next = op.before;
-                }
-            }
+            origin.newest = dot.seq;
+            origin.entries += 1;
+            return;
         }
-        dots.reverse();
-        dots
+        self.enter_slowly(fingerprint, dot, class);
+    }
+
+    /// The first operation of an origin, or of a segment.
+    #[cold]
+    fn enter_slowly(&mut self, fingerprint: u64, dot: Dot, class: EffectClass) {
+        let at = dot.site.at();
+        if self.origins.len() <= at {
+            self.origins.resize_with(at + 1, Origin::default);
+        }
+        let sites = self.origins.len();
+        let origin = &mut self.origins[at];
+        if dot.seq < origin.newest || dot.seq <= origin.front {
+            return;
+        }
+        let limit = self.spill.segment_limit(sites, origin.entries);
+        let mut table = Table::new(dot.seq, limit, self.spill.next_age());
+        table.push(fingerprint, dot.seq, class);
+        origin.segments.push_back(Segment::Memory(table));
+        origin.newest = dot.seq;
+        origin.entries += 1;
+    }
+
+    /// The unstable operations on a key, by origin, oldest first; the key counts as in conflict from now on.
+    ///
+    /// # Errors
+    /// The disk's; [`Window::fault`] keeps it.
+    pub fn take(&mut self, fingerprint: u64) -> Result<Vec<Dot>, WindowError> {
+        let mut dots = Vec::new();
+        if !self.is_contested(fingerprint) {
+            self.contested.insert_unique(fingerprint, fingerprint, |&key| key);
+        }
+        for (at, origin) in self.origins.iter_mut().enumerate() {
+            let site = SiteIx(at as u8);
+            let begin = dots.len();
+            for segment in origin.segments.iter_mut().rev() {
+                let mut give = |seq| dots.push(Dot { site, seq });
+                match segment {
+                    Segment::Memory(table) => table.operations(fingerprint, origin.front, give),
+                    Segment::Disk(run) => {
+                        let found = run.operations(fingerprint, origin.front, &mut self.spill);
+                        let found = found.inspect_err(|error| {
+                            self.fault.get_or_insert(error.clone());
+                        })?;
+                        found.into_iter().rev().for_each(&mut give);
+                    }
+                }
+            }
+            dots[begin..].reverse();
+        }
+        dots.dedup();
+        Ok(dots)
     }
 
     /// The key is no longer in conflict.
     pub fn release(&mut self, fingerprint: u64) {
-        if let Ok(slot) = self
-            .table
-            .find_entry(fingerprint, |slot| slot.fingerprint == fingerprint)
-        {
-            slot.remove();
+        if let Ok(key) = self.contested.find_entry(fingerprint, |&key| key == fingerprint) {
+            key.remove();
         }
     }
 
-    /// Lets everything go that is stable at the front; gives how many operations left.
+    /// Lets go of everything, and begins anew.
+    pub fn clear(&mut self) {
+        for origin in self.origins.drain(..) {
+            for segment in origin.segments {
+                if let Segment::Disk(run) = segment {
+                    self.spill.remove(&run);
+                }
+            }
+        }
+        self.contested.clear();
+    }
+
+    /// Lets go of everything that is stable; gives how many operations left.
     pub fn trim(&mut self, stable: &Vector) -> usize {
-        let before = self.ring.len();
-        while self.ring.front().is_some_and(|op| stable.includes(op.dot())) {
-            self.ring.pop_front();
-            self.front += 1;
+        let mut left = 0;
+        for (at, origin) in self.origins.iter_mut().enumerate() {
+            let front = stable.get(SiteIx(at as u8));
+            if front <= origin.front {
+                continue;
+            }
+            origin.front = front;
+            while origin
+                .segments
+                .front()
+                .is_some_and(|oldest| oldest.last() <= front)
+            {
+                match origin.segments.pop_front() {
+                    Some(Segment::Memory(table)) => left += table.len(),
+                    Some(Segment::Disk(run)) => {
+                        left += run.len();
+                        self.spill.remove(&run);
+                    }
+                    None => {}
+                }
+            }
+            if let Some(Segment::Memory(table)) = origin.segments.front_mut() {
+                left += table.trim(front);
+            }
         }
-        if self.ring.is_empty() && self.ring.capacity() > RING_IDLE_MAX {
-            self.ring.shrink_to(RING_IDLE_MAX);
+        for origin in &mut self.origins {
+            origin.entries = origin.segments.iter().map(Segment::len).sum();
         }
-        before - self.ring.len()
+        left
     }
 
-    /// The fingerprints of all keys that have an operation which this past does not include.
-    pub fn keys_concurrent_with(&self, past: &Vector) -> Vec<u64> {
-        let live = self
-            .table
-            .iter()
-            .filter(|slot| !slot.in_conflict && slot.newest >= self.front);
-        let mut keys: Vec<u64> = live
-            .filter(|slot| {
-                let newest = self.ring[(slot.newest - self.front) as usize];
-                !saw_chain(&self.ring, self.front, newest, past)
-            })
-            .map(|slot| slot.fingerprint)
-            .collect();
+    /// The fingerprints of all keys, but those in conflict, that have an operation which this past does not
+    /// include.
+    ///
+    /// # Errors
+    /// The disk's; [`Window::fault`] keeps it.
+    pub fn keys_concurrent_with(&mut self, past: &Vector) -> Result<Vec<u64>, WindowError> {
+        let mut keys = Vec::new();
+        for (at, origin) in self.origins.iter_mut().enumerate() {
+            let seen = past.get(SiteIx(at as u8)).max(origin.front);
+            for segment in &mut origin.segments {
+                if segment.last() <= seen {
+                    continue;
+                }
+                match segment {
+                    Segment::Memory(table) => table.keys_behind(seen, &mut keys),
+                    Segment::Disk(run) => {
+                        let read = run.keys_behind(seen, &mut self.spill, &mut keys);
+                        read.inspect_err(|error| {
+                            self.fault.get_or_insert(error.clone());
+                        })?;
+                    }
+                }
+            }
+        }
         keys.sort_unstable();
-        keys
+        keys.dedup();
+        keys.retain(|&key| !self.is_contested(key));
+        Ok(keys)
     }
-}
 
-/// Ring slots kept when nothing is unstable.
-const RING_IDLE_MAX: usize = 1 << 16;
-
-fn saw_chain(ring: &VecDeque<Unstable>, front: u64, newest: Unstable, past: &Vector) -> bool {
-    let mut op = newest;
-    loop {
-        if !past.includes(op.dot()) {
-            return false;
+    /// Puts the oldest segments on disk while more is in memory than may be. To be called now and then, beside
+    /// the way of a write; what it does not manage stays in memory.
+    ///
+    /// # Errors
+    /// The disk's. Nothing is lost; it is tried again after a second.
+    pub fn relieve(&mut self, now_unix_ms: u64) -> Result<(), WindowError> {
+        if !self.spill.is_due(now_unix_ms) {
+            return Ok(());
         }
-        if op.before <= front {
-            return true;
+        let Some(memory_max) = self.spill.memory_max() else {
+            return Ok(());
+        };
+        let mut memory = self.memory_bytes();
+        // The open segments grow until the next time.
+        while memory > memory_max - memory_max / 4 {
+            let Some((origin, at)) = self.oldest_closed() else {
+                break;
+            };
+            let segment = &mut self.origins[origin].segments[at];
+            let Segment::Memory(table) = segment else { break };
+            let laid = Run::lay(self.spill.next_file(), table);
+            self.spill.write(&laid.run, &laid.bytes, now_unix_ms)?;
+            memory -= table.memory_bytes();
+            memory += laid.run.memory_bytes();
+            *segment = Segment::Disk(laid.run);
         }
-        op = ring[(op.before - 1 - front) as usize];
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    const A: SiteIx = SiteIx(0);
-    const B: SiteIx = SiteIx(1);
-
-    fn dot(site: SiteIx, seq: u64) -> Dot {
-        Dot { site, seq }
+        self.spill.relieved();
+        self.drop_filters(memory_max / 2);
+        Ok(())
     }
 
-    fn past(a: u64, b: u64) -> Vector {
-        let mut past = Vector::zero(2);
-        past.advance(A, a);
-        past.advance(B, b);
-        past
+    /// Whether more is in memory than may be because the disk refuses.
+    pub fn is_refused(&self) -> bool {
+        self.spill.is_refused()
     }
 
-    #[test]
-    fn a_chain_is_fast_and_a_fork_is_not() {
-        let mut window = Window::default();
-        assert_eq!(
-            window.touch(9, dot(A, 1), EffectClass::Set, &past(0, 0)),
-            Touch::Fast
-        );
-        assert_eq!(
-            window.touch(9, dot(B, 1), EffectClass::Set, &past(1, 0)),
-            Touch::Fast
-        );
-        assert_eq!(
-            window.touch(9, dot(A, 2), EffectClass::Set, &past(1, 0)),
-            Touch::Conflict
-        );
-        assert_eq!(window.take(9), [dot(A, 1), dot(B, 1)]);
-        assert_eq!(
-            window.touch(9, dot(A, 2), EffectClass::Set, &past(1, 0)),
-            Touch::InConflict
-        );
-        window.release(9);
-        assert_eq!(
-            window.touch(9, dot(A, 3), EffectClass::Set, &past(2, 1)),
-            Touch::Fast
-        );
+    /// The oldest segment in memory that takes no more operations: its origin, and its place there.
+    fn oldest_closed(&self) -> Option<(usize, usize)> {
+        let closed = |(origin, of): (usize, &Origin)| {
+            let open = of.segments.len().saturating_sub(1);
+            let at = of.segments.iter().take(open).position(Segment::is_in_memory)?;
+            let Segment::Memory(table) = &of.segments[at] else {
+                return None;
+            };
+            Some((table.age(), (origin, at)))
+        };
+        let ages = self.origins.iter().enumerate().filter_map(closed);
+        ages.min().map(|(_, place)| place)
     }
 
-    #[test]
-    fn what_commutes_needs_no_order_until_something_else_comes() {
-        let mut window = Window::default();
-        for seq in 1..=3 {
-            assert_eq!(
-                window.touch(9, dot(A, seq), EffectClass::Count, &past(seq - 1, 0)),
-                Touch::Fast
-            );
-            assert_eq!(
-                window.touch(9, dot(B, seq), EffectClass::Count, &past(0, seq - 1)),
-                Touch::Fast
-            );
+    /// Gives filters up, the oldest first, until they take no more than this.
+    fn drop_filters(&mut self, bytes_max: usize) {
+        let mut runs: Vec<&mut Run> = Vec::new();
+        for segment in self.origins.iter_mut().flat_map(|origin| &mut origin.segments) {
+            if let Segment::Disk(run) = segment {
+                runs.push(run);
+            }
         }
-        // Saw the newest of B only: the chain is not ordered, so all of it is compared.
-        assert_eq!(
-            window.touch(9, dot(B, 4), EffectClass::Set, &past(0, 3)),
-            Touch::Conflict
-        );
-        assert_eq!(
-            window.touch(9, dot(B, 4), EffectClass::Set, &past(3, 3)),
-            Touch::Fast
-        );
-        assert_eq!(
-            window.touch(9, dot(B, 5), EffectClass::Set, &past(0, 4)),
-            Touch::Fast
-        );
+        let mut bytes: usize = runs.iter().map(|run| run.filter_bytes()).sum();
+        runs.sort_unstable_by_key(|run| run.id());
+        for run in runs {
+            if bytes <= bytes_max {
+                return;
+            }
+            bytes -= run.filter_bytes();
+            run.drop_filter();
+        }
     }
 
-    #[test]
-    fn what_is_stable_leaves_and_its_slots_die() {
-        let mut window = Window::default();
-        for seq in 1..=100 {
-            window.touch(seq, dot(A, seq), EffectClass::Set, &past(seq - 1, 0));
-        }
-        assert_eq!(window.trim(&past(99, 0)), 99);
-        assert_eq!(window.len(), 1);
-        assert_eq!(
-            window.touch(5, dot(B, 1), EffectClass::Set, &past(0, 0)),
-            Touch::Fast
-        );
-        assert_eq!(window.take(5), [dot(B, 1)]);
-        assert_eq!(window.keys_concurrent_with(&past(0, 1)), [100]);
+    fn memory_bytes(&self) -> usize {
+        let segments = self.origins.iter().flat_map(|origin| &origin.segments);
+        segments.map(Segment::memory_bytes).sum::<usize>() + self.contested.capacity() * 8
     }
 }

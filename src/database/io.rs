@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +19,9 @@ use tokio_rustls::client::TlsStream;
 use super::{GreetingError, ServerInfo, Url};
 use crate::resp::reply::{Extent, Value, value};
 use crate::resp::{Limits, encode};
+
+/// Read from the socket at once. TLS by itself asks for 4 KiB, a quarter of one of its records.
+const READ_BYTES: usize = 64 * 1024;
 
 /// TLS to the database: what verifies it, and with what we prove ourselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub enum Stream {
     /// Plain.
     Tcp(TcpStream),
     /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<BufReader<TcpStream>>>),
 }
 
 /// Connects.
@@ -123,7 +126,7 @@ async fn connect_now(url: &Url, tls: Option<&DbTls>) -> Result<Stream, ConnectEr
     let name = tls.server_name.as_deref().unwrap_or(&url.host);
     let name = ServerName::try_from(name.to_owned()).map_err(|error| refused(error.to_string()))?;
     let stream = TlsConnector::from(config)
-        .connect(name, stream)
+        .connect(name, BufReader::with_capacity(READ_BYTES, stream))
         .await
         .map_err(|error| refused(error.to_string()))?;
     Ok(Stream::Tls(Box::new(stream)))

@@ -36,7 +36,14 @@ const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 impl<J: Journal> Site<J> {
     /// A write to one of our own keys: a marker, or what became of one.
-    pub(super) fn own_key(&mut self, spec: &Spec, frame: &[u8], len: usize) -> Result<Progress, StreamError> {
+    pub(super) fn own_key(
+        &mut self,
+        spec: &Spec,
+        buf: &[u8],
+        pos: usize,
+        len: usize,
+    ) -> Result<Progress, StreamError> {
+        let frame = &buf[pos..pos + len];
         let args = self.reading.scanner.args();
         let marker = match spec.name {
             "SET" => Marker::parse(arg(args, frame, 1), arg(args, frame, 2)),
@@ -81,7 +88,7 @@ impl<J: Journal> Site<J> {
         if !inside {
             // All of it was without effect: 7.0 and later send the marker alone.
             self.begin_each();
-            self.end_echo(false)?;
+            self.end_echo(false, buf)?;
         }
         Ok(Progress::Used(len))
     }
@@ -112,7 +119,7 @@ impl<J: Journal> Site<J> {
         match spec.class {
             Class::Control(Control::Exec) => {
                 self.begin_each();
-                self.end_echo(false)?;
+                self.end_echo(false, buf)?;
                 return Ok(Progress::Used(len));
             }
             Class::Control(control) => return self.control(control, &buf[pos..pos + len], len),
@@ -148,7 +155,8 @@ impl<J: Journal> Site<J> {
         Ok(Progress::Used(len))
     }
 
-    pub(super) fn end_echo(&mut self, all: bool) -> Result<(), StreamError> {
+    /// The transaction that came back is over; `buf` is the block that is being read.
+    pub(super) fn end_echo(&mut self, all: bool, buf: &[u8]) -> Result<(), StreamError> {
         let State::Echo(echo) = std::mem::replace(&mut self.reading.state, State::Between) else {
             return Ok(());
         };
@@ -180,12 +188,12 @@ impl<J: Journal> Site<J> {
             txn: echo.txn,
             effects,
         });
-        self.ship_values(echo.txn);
+        self.ship_values(echo.txn, buf);
         Ok(())
     }
 
     /// Values that were read in the transaction become operations, right behind it.
-    fn ship_values(&mut self, txn: Option<TxnId>) {
+    fn ship_values(&mut self, txn: Option<TxnId>, buf: &[u8]) {
         let Some(txn) = self.past.in_flight.iter().find(|known| Some(known.id) == txn) else {
             return;
         };
@@ -215,7 +223,7 @@ impl<J: Journal> Site<J> {
                 fingerprint,
             };
             self.stamp();
-            self.builder.push_owned(command.freeze(), row, &[]);
+            self.builder.push_owned(command.freeze(), row, buf);
             self.events.push_back(Event::Shipped {
                 row: self.reading.rows_seen,
             });

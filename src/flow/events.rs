@@ -87,8 +87,10 @@ impl<J: Journal> Site<J> {
                 Event::Echo { .. } => {}
             }
         }
+        self.hold_if_at_fault(&before);
         self.settle(&before);
         self.flush_repairs();
+        self.relieve();
     }
 
     fn local_rows(&mut self, batch: Option<&Rc<Batch>>, from: usize, to: usize) {

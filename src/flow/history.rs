@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+use super::dumps::{DumpError, Dumps, Rewritten, is_restore};
 use super::journal::Journal;
 use super::txn::{Txn, Watch};
 use crate::causality::{Dot, Hlc, SiteIx, Vector};
@@ -21,6 +22,7 @@ pub(super) struct Past<J> {
     pub learned: Learned,
     pub fingerprints: Fingerprinter,
     pub me: SiteIx,
+    pub dumps: Dumps,
     /// What has been observed as far as events have been handled.
     pub observed: Vector,
     /// Submitted or waiting to be, in order; those that came back are gone.
@@ -35,12 +37,14 @@ pub(super) struct Parsed {
     pub args: Vec<Bytes>,
     pub shares: Vec<KeyEffect>,
     pub has_derived: bool,
+    pub is_restore: bool,
 }
 
 impl<J: Journal> Past<J> {
-    pub fn new(journal: J, fingerprints: Fingerprinter, me: SiteIx, sites: usize) -> Past<J> {
+    pub fn new(journal: J, fingerprints: Fingerprinter, me: SiteIx, sites: usize, dumps: Dumps) -> Past<J> {
         Past {
             journal,
+            dumps,
             learned: Learned::default(),
             fingerprints,
             me,
@@ -76,12 +80,21 @@ impl<J: Journal> Past<J> {
             Class::Write(_) => parse(spec, &args).unwrap_or_default(),
             Class::Control(_) | Class::Read => Vec::new(),
         };
+        let is_restore = is_restore(spec);
         let has_derived = shares.iter().any(|share| share.effect == Some(Effect::Derived));
         Some(Parsed {
             args,
             shares,
             has_derived,
+            is_restore,
         })
+    }
+
+    /// The value that another site's RESTORE carries, written anew.
+    pub fn restored(&mut self, command: &Bytes) -> Result<Rewritten, DumpError> {
+        let parsed = self.parse(command).ok_or(DumpError::NoRestore)?;
+        let effect = parsed.shares.first().and_then(|share| share.effect.as_ref());
+        self.dumps.rewrite(&parsed.args, effect)
     }
 
     /// An operation as each of its keys sees it, with the fingerprints of the keys.
@@ -92,10 +105,13 @@ impl<J: Journal> Past<J> {
         let Some(row) = batch.row(at) else {
             return Vec::new();
         };
-        let raw = batch.command(at);
-        let Some(parsed) = self.parse(&raw) else {
+        let mut raw = batch.command(at);
+        let Some(mut parsed) = self.parse(&raw) else {
             return Vec::new();
         };
+        if parsed.is_restore && dot.site != self.me {
+            raw = self.rewrite(raw, &mut parsed);
+        }
         let past = Rc::new(batch.past_of(at));
         let time = time_of(&batch, at, row);
         let has_derived = parsed.has_derived;
@@ -122,6 +138,24 @@ impl<J: Journal> Past<J> {
             )
         };
         parsed.shares.into_iter().map(share).collect()
+    }
+
+    /// Puts our own payload in another site's RESTORE. One that was refused at its delivery is no operation
+    /// here.
+    fn rewrite(&self, raw: Bytes, parsed: &mut Parsed) -> Bytes {
+        let Some(share) = parsed.shares.first_mut() else {
+            return raw;
+        };
+        match self.dumps.rewrite(&parsed.args, share.effect.as_ref()) {
+            Ok(rewritten) => {
+                share.effect = Some(rewritten.effect);
+                rewritten.command
+            }
+            Err(_) => {
+                share.effect = None;
+                raw
+            }
+        }
     }
 
     /// The fingerprints of an operation's keys, each once.

@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+
+use super::dumps::DumpError;
 use super::journal::{Journal, JournalError};
 use super::peers::Ack;
 use super::site::{Barrier, Site};
 use super::txn::Txn;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
-use crate::converge::{Arrival, TxnId, Verdict};
+use crate::converge::{Arrival, Touch, TxnId, Verdict};
 use crate::op::{Batch, Row};
 
 impl<J: Journal> Site<J> {
@@ -39,7 +42,8 @@ impl<J: Journal> Site<J> {
 
     /// What a peer says of itself.
     pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) {
-        if self.peers.acknowledged(site, ack) {
+        self.peers.acknowledged(site, ack);
+        if self.peers.take_settled(&self.past.observed) {
             self.prune();
         }
     }
@@ -66,13 +70,39 @@ impl<J: Journal> Site<J> {
     pub fn prune(&mut self) {
         let settled = self.settled.point(&self.past.observed);
         self.peers.stability.observe(self.me, &settled);
+        self.peers.take_settled(&self.past.observed);
         let stable = self.peers.stability.stable().clone();
         self.converge.prune(&stable);
         if self.converge.is_dirty() {
-            let before = self.past.observed.clone();
-            self.settle(&before);
-            self.flush_repairs();
+            self.settle_now();
         }
+    }
+
+    /// Keys whose value this site has waited for in vain for so many milliseconds: their names, for a reminder to
+    /// the site that is to send it.
+    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
+        self.converge.reminders(after_ms)
+    }
+
+    /// Another site waits for a key's value: it is read and becomes an operation of this site.
+    pub fn pulled(&mut self, db: u32, key: &Bytes) {
+        let fingerprint = self.past.fingerprints.of(db, key);
+        self.converge.demand_state(fingerprint, db, key, &mut self.past);
+        self.settle_now();
+    }
+
+    /// A site is gone for good: every key that waits for its value gets the one that this site holds. Gives how
+    /// many keys.
+    pub fn overrule(&mut self, gone: SiteIx) -> usize {
+        let count = self.converge.overrule(gone);
+        self.settle_now();
+        count
+    }
+
+    fn settle_now(&mut self) {
+        let before = self.past.observed.clone();
+        self.settle(&before);
+        self.flush_repairs();
     }
 
     /// A connection to apply on is up, and nothing sent on an earlier one can still be executed. Its first
@@ -126,7 +156,7 @@ impl<J: Journal> Site<J> {
     /// Submits what is ready, as far as the database may take more.
     pub fn deliver(&mut self) {
         self.flush_repairs();
-        let mut progress = self.barrier == Barrier::Passed;
+        let mut progress = self.barrier == Barrier::Passed && self.relieve();
         while std::mem::take(&mut progress) {
             for origin in self.roster.peers() {
                 if self.in_flight_bytes >= self.settings.in_flight_bytes_max {
@@ -157,6 +187,9 @@ impl<J: Journal> Site<J> {
             .map(|mark| mark.at as usize)
             .find(|&at| at > from);
         let to = self.deliver_rows(&batch, from, mark.unwrap_or(batch.count()), past);
+        if self.fault().is_some() {
+            return false;
+        }
         self.submitted.advance(origin, batch.first_seq + to as Seq - 1);
         true
     }
@@ -220,6 +253,9 @@ impl<J: Journal> Site<J> {
     #[inline]
     fn deliver_row(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector, bytes: usize) {
         self.extend_building(dot);
+        if row.class == EffectClass::Restore {
+            return self.deliver_value(batch, at, row, dot, past);
+        }
         if row.keys_inside() || row.class.is_of_databases() {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
         }
@@ -232,8 +268,53 @@ impl<J: Journal> Site<J> {
         match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
             Verdict::InConflict => self.contest(),
+            Verdict::Unknown => return,
         }
         self.meet_flushes(dot, past);
+    }
+
+    /// A whole value never reaches the database as it came.
+    #[cold]
+    fn deliver_value(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector) {
+        let command = batch.command(at);
+        let rewritten = match self.past.restored(&command) {
+            Ok(rewritten) => rewritten,
+            Err(why) => return self.refuse_value(&command, dot, &why),
+        };
+        let arrival = Arrival {
+            fingerprint: row.fingerprint,
+            dot,
+            class: row.class,
+            past,
+        };
+        match (
+            self.converge.remote(arrival, &mut self.past),
+            &mut self.past.building,
+        ) {
+            (Verdict::Verbatim, Some(txn)) => {
+                txn.push_rewritten(dot.seq, u32::from(row.db), rewritten.command);
+            }
+            (Verdict::Verbatim, None) => {}
+            (Verdict::InConflict, _) => self.contest(),
+            (Verdict::Unknown, _) => return,
+        }
+        self.meet_flushes(dot, past);
+    }
+
+    /// Nothing of it is applied, and it never becomes an operation on its key here. The sites differ in the key
+    /// until it is written anew, so it is told.
+    fn refuse_value(&mut self, command: &Bytes, dot: Dot, why: &DumpError) {
+        self.counters.values_refused += 1;
+        let args = self.past.parse(command).map(|parsed| parsed.args);
+        let key = args.as_ref().and_then(|args| args.get(1));
+        tracing::warn!(
+            target: "syncer::refused",
+            origin = %self.roster.name(dot.site),
+            seq = dot.seq,
+            key = %key.map_or_else(|| "?".into(), |key| String::from_utf8_lossy(&key[..key.len().min(100)])),
+            error = %why,
+            "a value of another site was refused and not applied"
+        );
     }
 
     /// The operation counts as carried by the transaction under construction, so that it is found there.
@@ -274,7 +355,7 @@ impl<J: Journal> Site<J> {
         };
         if fingerprints
             .iter()
-            .any(|&fingerprint| self.converge.would_conflict(arrival(fingerprint)))
+            .any(|&fingerprint| self.converge.look(arrival(fingerprint)) != Touch::Fast)
         {
             for fingerprint in fingerprints {
                 self.converge.remote_slowly(arrival(fingerprint), &mut self.past);
@@ -309,71 +390,6 @@ impl<J: Journal> Site<J> {
         self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
-        }
-    }
-
-    /// Operations that an earlier run had executed enter the window.
-    pub(super) fn enter_executed(&mut self, origin: SiteIx, from: Seq, to: Seq) {
-        for seq in from..=to {
-            let dot = Dot { site: origin, seq };
-            let Some((batch, at)) = self.past.row_of(dot) else {
-                return;
-            };
-            self.enter_row(&batch, at, dot);
-        }
-    }
-
-    fn enter_row(&mut self, batch: &Rc<Batch>, at: usize, dot: Dot) {
-        let Some(row) = batch.row(at) else { return };
-        let past = batch.past_of(at);
-        if row.class == EffectClass::Flush {
-            if let Some((operation, only_db)) = self.past.flush_of(dot) {
-                self.converge.flush(&operation, only_db, None, &mut self.past);
-                self.flushes.push((operation, only_db));
-            }
-            return;
-        }
-        let mut fingerprints = vec![row.fingerprint];
-        if row.keys_inside() {
-            fingerprints = self.past.fingerprints_of(dot);
-        }
-        for fingerprint in fingerprints {
-            let arrival = Arrival {
-                fingerprint,
-                dot,
-                class: row.class,
-                past: &past,
-            };
-            self.converge.executed(arrival, &mut self.past);
-        }
-    }
-
-    /// Everything unstable in the logs that the database has executed enters the window, in the order of time,
-    /// which agrees with causality.
-    pub(super) fn rebuild_window(&mut self) {
-        let stable = self.peers.stability.stable().clone();
-        let mut next = stable.clone();
-        loop {
-            let mut earliest: Option<(crate::causality::Hlc, Dot, Rc<Batch>, usize)> = None;
-            for origin in self.roster.all() {
-                let seq = next.get(origin) + 1;
-                if seq > self.past.observed.get(origin) {
-                    continue;
-                }
-                let dot = Dot { site: origin, seq };
-                let Some((batch, at)) = self.past.row_of(dot) else {
-                    continue;
-                };
-                let time = batch.time_of(at);
-                if earliest.as_ref().is_none_or(|(best, ..)| time < *best) {
-                    earliest = Some((time, dot, batch, at));
-                }
-            }
-            let Some((_, dot, batch, at)) = earliest else {
-                return;
-            };
-            self.enter_row(&batch, at, dot);
-            next.advance(dot.site, dot.seq);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! anybody else can see it; remote operations are submitted in causal order; what a marker covers is never
 //! submitted again; the position that is kept never lies inside a unit.
 
+mod dumps;
 mod echoes;
 mod events;
 mod history;
@@ -16,6 +17,7 @@ mod journal;
 mod marks;
 mod outbound;
 mod peers;
+mod rebuild;
 mod restore;
 mod site;
 mod snapshot;
@@ -29,4 +31,4 @@ pub use snapshot::{Snapshot, SnapshotError};
 pub use txn::{Dump, Outcome, Piece, Queued, Txn};
 
 #[cfg(test)]
-mod tests;
+mod window_tests;

@@ -190,7 +190,7 @@ impl<J: Journal> Site<J> {
             match compare_whole(&echo.whole, rest) {
                 Whole::Equal(len) => {
                     echo.effective = Vec::new();
-                    return self.end_echo(true).map(|()| Progress::Used(len));
+                    return self.end_echo(true, buf).map(|()| Progress::Used(len));
                 }
                 Whole::NotYet => return Ok(Progress::Stop(Stop::Drained)),
                 Whole::Different => echo.whole = Vec::new(),
@@ -283,7 +283,7 @@ impl<J: Journal> Site<J> {
         let frame = &buf[pos..pos + len];
         let first = arg(self.reading.scanner.args(), frame, 1);
         if is_ours(first) {
-            return self.own_key(spec, frame, len);
+            return self.own_key(spec, buf, pos, len);
         }
         let flags = match self.reading.state {
             State::Between => 0,

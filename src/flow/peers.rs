@@ -1,5 +1,7 @@
 //! What the other sites hold and have seen.
 
+use std::collections::VecDeque;
+
 use crate::causality::{Seq, SiteIx, Stability, Vector};
 
 /// What a site says of itself, in order with its batches.
@@ -24,6 +26,9 @@ pub struct PeerState {
     pub connected: bool,
     /// Whether it wants more than our log still has.
     pub needs_snapshot: bool,
+    /// What it has settled, as said behind this one of its operations, which has not come back here yet. The
+    /// oldest such word, and the newest.
+    settled: VecDeque<(Seq, Vector)>,
 }
 
 /// All other sites.
@@ -42,6 +47,7 @@ impl Peers {
             owed: 0,
             connected: false,
             needs_snapshot: false,
+            settled: VecDeque::new(),
         };
         Peers {
             states: vec![state; sites],
@@ -71,10 +77,30 @@ impl Peers {
         self.states[site.at()].connected = false;
     }
 
-    /// An acknowledgement; true if the stable point moved.
-    pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) -> bool {
-        self.states[site.at()].held.join(&ack.held);
-        self.stability.observe(site, &ack.settled)
+    /// An acknowledgement. What the peer has settled counts once everything that it sent before saying so has
+    /// come back here: until then, something of it may be concurrent with what the peer has seen.
+    pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) {
+        let state = &mut self.states[site.at()];
+        state.held.join(&ack.held);
+        if state.settled.len() > 1 {
+            state.settled.pop_back();
+        }
+        state.settled.push_back((ack.held.get(site), ack.settled.clone()));
+    }
+
+    /// Takes over what the peers have settled, as far as it counts now; true if the stable point moved.
+    pub fn take_settled(&mut self, observed: &Vector) -> bool {
+        let mut moved = false;
+        for (at, state) in self.states.iter_mut().enumerate() {
+            let site = SiteIx(at as u8);
+            while let Some((behind, settled)) = state.settled.front()
+                && *behind <= observed.get(site)
+            {
+                moved |= self.stability.observe(site, settled);
+                state.settled.pop_front();
+            }
+        }
+        moved
     }
 
     /// The least that all other sites hold of an origin.

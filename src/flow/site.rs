@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::dumps::Dumps;
 use super::events::Event;
 use super::history::Past;
 use super::journal::Journal;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub in_flight_bytes_max: usize,
     /// Whether FLUSHALL and FLUSHDB of clients are sent to the other sites.
     pub propagate_flush: bool,
+    /// Whether values of modules' own types, which nobody here can check, are taken from other sites.
+    pub restore_modules: bool,
 }
 
 impl Default for Settings {
@@ -36,6 +39,7 @@ impl Default for Settings {
             transaction_bytes_max: 256 * 1024,
             in_flight_bytes_max: 8 * 1024 * 1024,
             propagate_flush: true,
+            restore_modules: false,
         }
     }
 }
@@ -51,6 +55,8 @@ pub struct Counters {
     pub fast: u64,
     /// Remote commands that the database will never take.
     pub refused: u64,
+    /// Values of other sites that were not handed to the database.
+    pub values_refused: u64,
     /// Transactions that were tried again.
     pub retried: u64,
     /// Commands in the stream whose keys nobody knows; they were not sent to anybody.
@@ -111,6 +117,10 @@ impl<J: Journal> Site<J> {
     /// run had.
     pub fn new(roster: Roster, database_id: &str, writer: u64, settings: Settings, journal: J) -> Site<J> {
         let (me, sites) = (roster.me(), roster.count());
+        let dumps = Dumps {
+            allow_modules: settings.restore_modules,
+            rdb_version: 0,
+        };
         Site {
             me,
             settings,
@@ -123,7 +133,7 @@ impl<J: Journal> Site<J> {
             settled: Settled::default(),
             peers: Peers::new(sites),
             converge: Converge::new(me),
-            past: Past::new(journal, Fingerprinter::new(database_id), me, sites),
+            past: Past::new(journal, Fingerprinter::new(database_id), me, sites, dumps),
             reading: Reading::default(),
             builder: Builder::default(),
             events: VecDeque::new(),
@@ -169,9 +179,15 @@ impl<J: Journal> Site<J> {
         self.past.learned = learned;
     }
 
+    /// The newest payload format that the database reads; see [`newest_version`](crate::value::newest_version).
+    pub fn set_rdb_version(&mut self, rdb_version: u16) {
+        self.past.dumps.rdb_version = rdb_version;
+    }
+
     /// The time, Unix milliseconds; every event happens at the time last given.
     pub fn set_time(&mut self, now_unix_ms: u64) {
         self.now_unix_ms = now_unix_ms;
+        self.converge.set_time(now_unix_ms);
     }
 
     /// The sites.
@@ -327,7 +343,7 @@ impl<J: Journal> Site<J> {
             Barrier::Sent(_) => 1,
             Barrier::Passed => usize::MAX,
         };
-        if self.unsent >= allowed {
+        if self.unsent >= allowed || self.fault().is_some() {
             return None;
         }
         let txn = self.past.in_flight.get(self.unsent)?;

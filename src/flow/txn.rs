@@ -24,6 +24,15 @@ pub enum Piece {
         /// Database number.
         db: u32,
     },
+    /// A row that carries a value, with a payload of our own making.
+    Rewritten {
+        /// Its number.
+        seq: Seq,
+        /// Database number.
+        db: u32,
+        /// In RESP.
+        command: Bytes,
+    },
     /// Commands of ours for one key.
     Repair {
         /// Fingerprint of (db, key).
@@ -37,6 +46,14 @@ pub enum Piece {
         /// Read the value behind them: PEXPIRETIME is not in Redis 6.2, so PTTL and TIME stand for it.
         ship_state: bool,
     },
+}
+
+impl Piece {
+    fn db(&self) -> u32 {
+        match self {
+            Piece::Rows { db, .. } | Piece::Rewritten { db, .. } | Piece::Repair { db, .. } => *db,
+        }
+    }
 }
 
 /// A key's share in a transaction that became interesting after it was submitted.
@@ -174,6 +191,13 @@ impl Txn {
         });
     }
 
+    /// Adds a row whose payload was written anew.
+    pub(super) fn push_rewritten(&mut self, seq: Seq, db: u32, command: Bytes) {
+        self.commands += 1;
+        self.bytes += command.len();
+        self.pieces.push(Piece::Rewritten { seq, db, command });
+    }
+
     /// The commands in order, without what selects databases: how the transaction should come back.
     pub(super) fn expected(&self) -> Vec<Bytes> {
         if !self.left_out.is_empty() {
@@ -183,6 +207,7 @@ impl Txn {
         for piece in &self.pieces {
             match piece {
                 Piece::Rows { batch, from, to, .. } => batch.bytes_of(*from, *to, |bytes| all.push(bytes)),
+                Piece::Rewritten { command, .. } => all.push(command.clone()),
                 Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
             }
         }
@@ -195,6 +220,7 @@ impl Txn {
         for piece in &self.pieces {
             match piece {
                 Piece::Rows { batch, from, to, .. } => all.extend((*from..*to).map(|at| batch.command(at))),
+                Piece::Rewritten { command, .. } => all.push(command.clone()),
                 Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
             }
         }
@@ -216,6 +242,12 @@ impl Txn {
                         }
                     }
                     at += to - from;
+                }
+                Piece::Rewritten { seq, .. } => {
+                    for watch in self.watches.iter().filter(|watch| watch.seq == *seq) {
+                        shares.push((watch.fingerprint, watch.db, watch.key.clone(), at));
+                    }
+                    at += 1;
                 }
                 Piece::Repair {
                     fingerprint,
@@ -243,6 +275,7 @@ impl Txn {
         for piece in &self.pieces {
             let (wanted, commands, reads) = match piece {
                 Piece::Rows { from, to, db, .. } => (*db, to - from, false),
+                Piece::Rewritten { db, .. } => (*db, 1, false),
                 Piece::Repair {
                     db,
                     commands,
@@ -273,6 +306,7 @@ impl Txn {
                     (*from..*to).map(|at| batch.command(at)).collect::<Vec<_>>(),
                     0,
                 ),
+                Piece::Rewritten { db, command, .. } => (*db, vec![command.clone()], 0),
                 Piece::Repair {
                     db,
                     commands,
@@ -314,50 +348,42 @@ impl Txn {
         queued += 1;
         let mut place = 0;
         for piece in &self.pieces {
-            match piece {
-                Piece::Rows {
-                    batch,
-                    from,
-                    to,
-                    db: wanted,
-                } if !self.left_out.is_empty() => {
-                    queued += select(&mut head, db, *wanted);
-                    for at in *from..*to {
-                        if !self.left_out.contains(&place) {
-                            head.extend_from_slice(&batch.command(at));
-                            queued += 1;
-                        }
-                        place += 1;
-                    }
-                }
-                Piece::Rows {
-                    batch,
-                    from,
-                    to,
-                    db: wanted,
-                } => {
-                    queued += select(&mut head, db, *wanted) + (to - from);
+            queued += select(&mut head, db, piece.db());
+            let commands = match piece {
+                Piece::Rows { batch, from, to, .. } if self.left_out.is_empty() => {
                     parts.push(head.split().freeze());
                     batch.bytes_of(*from, *to, |bytes| parts.push(bytes));
+                    queued += to - from;
+                    continue;
                 }
+                Piece::Rows { batch, from, to, .. } => (*from..*to).map(|at| batch.command(at)).collect(),
+                Piece::Rewritten { command, .. } => vec![command.clone()],
                 Piece::Repair {
-                    db: wanted,
                     key,
                     commands,
                     ship_state,
                     ..
                 } => {
-                    queued += select(&mut head, db, *wanted) + commands.len();
                     commands
                         .iter()
                         .for_each(|command| head.extend_from_slice(command));
+                    queued += commands.len();
                     if *ship_state {
                         encode::command(&mut head, &[b"DUMP", key]);
                         encode::command(&mut head, &[b"PTTL", key]);
                         encode::command(&mut head, &[b"TIME"]);
                         queued += 3;
                     }
+                    continue;
                 }
+            };
+            for command in commands {
+                if !self.left_out.contains(&place) {
+                    parts.push(head.split().freeze());
+                    parts.push(command);
+                    queued += 1;
+                }
+                place += 1;
             }
         }
         encode::command(&mut head, &[b"EXEC"]);
@@ -377,4 +403,57 @@ fn select(out: &mut BytesMut, selected: &mut u32, wanted: u32) -> usize {
         &[b"SELECT", encode::Decimal::new(u64::from(wanted)).as_bytes()],
     );
     1
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::causality::{Roster, SiteId};
+
+    fn rewritten() -> Txn {
+        let me = SiteId::new(b"a").unwrap();
+        let roster = Roster::new(me, &[SiteId::new(b"b").unwrap()]).unwrap();
+        let mut txn = Txn::new(7, roster.me());
+        txn.push_rewritten(5, 0, Bytes::from_static(b"*1\r\n$5\r\nfirst\r\n"));
+        txn.push_rewritten(6, 1, Bytes::from_static(b"*1\r\n$6\r\nsecond\r\n"));
+        txn.watch(9, 1, Bytes::from_static(b"k"), 6);
+        txn
+    }
+
+    fn bytes_of(txn: &Txn) -> (String, usize) {
+        let marker = Marker {
+            origin: SiteId::new(b"a").unwrap(),
+            seq: 6,
+            time: Hlc(0),
+            writer: 1,
+            txn: 7,
+        };
+        let (parts, replies) = txn.encode(&marker, &mut 0);
+        (String::from_utf8(parts.concat()).unwrap(), replies)
+    }
+
+    #[test]
+    fn rows_written_anew_are_sent_and_expected_as_they_are() {
+        let txn = rewritten();
+        let commands: Vec<Bytes> = txn.expected();
+        assert_eq!(commands, txn.each_command());
+        let (sent, replies) = bytes_of(&txn);
+        assert!(sent.contains("first\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*1\r\n$6\r\nsecond"));
+        // MULTI, marker, first, SELECT, second, EXEC.
+        assert_eq!(replies, 6);
+        assert_eq!(txn.shares(), [(9, 1, Bytes::from_static(b"k"), 1)]);
+        let places = [1, 3].map(|at| txn.command_queued_at(at, 0).unwrap());
+        assert_eq!(places.clone().map(|queued| queued.place), [0, 1]);
+        assert_eq!(places.map(|queued| queued.command).to_vec(), commands);
+    }
+
+    #[test]
+    fn what_is_left_out_is_not_sent() {
+        let mut txn = rewritten();
+        txn.left_out.push(0);
+        let (sent, replies) = bytes_of(&txn);
+        assert!(!sent.contains("first") && sent.contains("second"));
+        assert_eq!(replies, 5);
+    }
 }

@@ -24,6 +24,7 @@ const HELLO: u8 = 1;
 const RESUME: u8 = 2;
 const BATCH: u8 = 3;
 const ACK: u8 = 4;
+const PULL: u8 = 5;
 const PING: u8 = 6;
 const PONG: u8 = 7;
 const CLOSE: u8 = 9;
@@ -78,6 +79,13 @@ pub enum Frame {
     Batch(BatchFrame),
     /// How far we are.
     Ack(Positions),
+    /// The sender waits for the value of this key, which the receiver has to ship.
+    Pull {
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+    },
     /// Are you there?
     Ping {
         /// Comes back.
@@ -168,15 +176,6 @@ impl Decoder {
         body(kind, frame).map(Some)
     }
 
-    /// How many bytes are missing of the frame at the start of `input`; 0 if it is whole or wrong.
-    pub fn missing(&self, input: &BytesMut) -> usize {
-        match self.header(input) {
-            Ok(Some((len, _))) => (HEADER_BYTES + len).saturating_sub(input.len()),
-            Ok(None) => HEADER_BYTES - input.len(),
-            Err(_) => 0,
-        }
-    }
-
     fn header(&self, input: &BytesMut) -> Result<Option<(usize, u8)>, FrameError> {
         if input.len() < HEADER_BYTES {
             return Ok(None);
@@ -184,7 +183,8 @@ impl Decoder {
         let len = (&input[..4]).get_u32_le() as usize;
         let kind = input[4];
         let max = match kind {
-            BATCH => self.batch_bytes_max,
+            // A key can be as long as any argument.
+            BATCH | PULL => self.batch_bytes_max,
             HELLO | RESUME | ACK | PING | PONG | CLOSE => CONTROL_BYTES_MAX,
             _ => return Err(FrameError::UnknownType(kind)),
         };
@@ -216,6 +216,10 @@ fn body(kind: u8, mut body: Bytes) -> Result<Frame, FrameError> {
             .map(Frame::Ack)
             .ok_or(FrameError::Malformed("ack")),
         BATCH => batch(body).ok_or(FrameError::Malformed("batch")),
+        PULL => match body.try_get_u32_le() {
+            Ok(db) => Ok(Frame::Pull { db, key: body }),
+            Err(_) => Err(FrameError::Malformed("pull")),
+        },
         PING | PONG => match (body.try_get_u64_le(), body.is_empty()) {
             (Ok(nonce), true) if kind == PING => Ok(Frame::Ping { nonce }),
             (Ok(nonce), true) => Ok(Frame::Pong { nonce }),
@@ -328,6 +332,11 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
             put_batch_head(out, batch.origin, batch.first_seq, batch.last_seq);
             out.put_slice(&batch.body);
             BATCH
+        }
+        Frame::Pull { db, key } => {
+            out.put_u32_le(*db);
+            out.put_slice(key);
+            PULL
         }
         Frame::Ping { nonce } => {
             out.put_u64_le(*nonce);

@@ -13,10 +13,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 pub use super::frames::Positions;
 use super::frames::{Decoder, Frame, encode, encode_batch_head};
 use super::{Counters, Event, Refused, Session, Tick};
+use crate::capture::Blocks;
 use crate::causality::{Seq, SiteId};
 
-/// Room for one read at least.
-const READ_BYTES_MIN: usize = 64 * 1024;
+/// Bytes of a read block, and how many are kept for when nothing of them is held any more.
+const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCKS_SPARE_MAX: usize = 24;
 /// Gathered for one flush.
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Most parts of one write; the kernel takes up to 1024.
@@ -44,6 +46,13 @@ pub enum Outgoing {
     },
     /// How far we are.
     Ack(Positions),
+    /// We wait for the peer's value of a key.
+    Pull {
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+    },
 }
 
 /// The engine's side of a session. All calls come from the one task that runs it.
@@ -62,6 +71,8 @@ pub trait Flow {
     fn on_batch(&mut self, origin: SiteId, first_seq: Seq, last_seq: Seq, body: Bytes) -> Result<(), String>;
     /// The peer is so far.
     fn on_ack(&mut self, peer: Positions);
+    /// The peer waits for our value of a key.
+    fn on_pull(&mut self, db: u32, key: Bytes);
     /// What to send next, if anything.
     fn poll_send(&mut self) -> Option<Outgoing>;
 }
@@ -99,6 +110,7 @@ where
     F: Flow,
 {
     let (reader, writer) = tokio::io::split(stream);
+    let mut blocks = Blocks::new(BLOCK_BYTES, BLOCKS_SPARE_MAX);
     let mut driver = Driver {
         reader,
         writer,
@@ -106,7 +118,8 @@ where
         flow,
         counters,
         decoder: Decoder::new(BATCH_BYTES_MAX),
-        input: BytesMut::new(),
+        input: blocks.take(),
+        blocks,
         out: VecDeque::new(),
         out_bytes: 0,
         began: Instant::now(),
@@ -132,6 +145,7 @@ struct Driver<'a, S, F> {
     counters: &'a mut Counters,
     decoder: Decoder,
     input: BytesMut,
+    blocks: Blocks,
     out: VecDeque<Bytes>,
     out_bytes: usize,
     began: Instant,
@@ -148,7 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
         let mut unflushed = false;
         loop {
             self.gather();
-            self.make_room();
+            // Grown by what has arrived, never by what is claimed alone.
+            self.blocks.make_room(&mut self.input);
             let slices: Vec<IoSlice<'_>> = self.out.iter().take(PARTS_MAX).map(|p| IoSlice::new(p)).collect();
             let has_output = !slices.is_empty();
             let writer = &mut self.writer;
@@ -197,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
             match next {
                 None => break,
                 Some(Outgoing::Ack(positions)) => self.push(&Frame::Ack(positions)),
+                Some(Outgoing::Pull { db, key }) => self.push(&Frame::Pull { db, key }),
                 Some(Outgoing::Batch {
                     origin,
                     first_seq,
@@ -211,16 +227,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
                 }
             }
         }
-    }
-
-    /// Room for the next read: grown by what has arrived, never by what is claimed alone.
-    fn make_room(&mut self) {
-        let spare = self.input.capacity() - self.input.len();
-        if spare >= READ_BYTES_MIN / 4 {
-            return;
-        }
-        let wanted = self.decoder.missing(&self.input).min(self.input.len());
-        self.input.reserve(wanted.max(READ_BYTES_MIN));
     }
 
     fn written(&mut self, mut count: usize) -> Result<(), Closed> {
@@ -279,6 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
                 done.map_err(Closed::Engine)?;
             }
             Event::Ack(peer) => self.flow.borrow_mut().on_ack(peer),
+            Event::Pull { db, key } => self.flow.borrow_mut().on_pull(db, key),
             Event::Reply(frame) => self.push(&frame),
             Event::Closed(text) => return Err(Closed::ByPeer(text)),
         }

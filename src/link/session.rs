@@ -7,6 +7,8 @@
 //!    ▼ database: Close          ▼
 //! ```
 
+use bytes::Bytes;
+
 use super::frames::{BatchFrame, Frame, FrameError, Hello, Positions};
 use crate::causality::{Seq, SiteId};
 
@@ -99,6 +101,13 @@ pub enum Event {
     Batch(BatchFrame),
     /// How far the peer is.
     Ack(Positions),
+    /// The peer waits for our value of a key.
+    Pull {
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+    },
     /// Send this back.
     Reply(Frame),
     /// Nothing to do.
@@ -201,6 +210,7 @@ impl Session {
             }
             (State::Streaming, Frame::Batch(batch)) => self.batch(batch),
             (State::Streaming, Frame::Ack(positions)) => Ok(Event::Ack(positions)),
+            (State::Streaming, Frame::Pull { db, key }) => Ok(Event::Pull { db, key }),
             (_, Frame::Ping { nonce }) => Ok(Event::Reply(Frame::Pong { nonce })),
             (_, Frame::Pong { .. }) => Ok(Event::Nothing),
             (_, frame) => Err(Refused::Order(label(&frame))),
@@ -278,6 +288,7 @@ fn label(frame: &Frame) -> &'static str {
         Frame::Resume(_) => "resume",
         Frame::Batch(_) => "batch",
         Frame::Ack(_) => "ack",
+        Frame::Pull { .. } => "pull",
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
         Frame::Close { .. } => "close",

@@ -19,7 +19,7 @@ pub trait Disk {
     /// # Errors
     /// The system's.
     fn len(&mut self, segment: u64) -> std::io::Result<u64>;
-    /// Reads up to `bytes` from an offset; fewer at the end.
+    /// Reads up to `bytes` from an offset; fewer at the end. Asked for no more than the segment has.
     ///
     /// # Errors
     /// The system's.

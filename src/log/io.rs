@@ -1,14 +1,16 @@
 //! Segments as files, and the thread that forces them to disk.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crossbeam::channel::{Sender, TrySendError, bounded};
+use rustix::buffer::spare_capacity;
+use rustix::io::pread;
 
 use super::disk::Disk;
 use super::error::LogError;
@@ -18,23 +20,43 @@ use crate::causality::SiteId;
 /// Files waiting to be forced to disk; more are left for the next time.
 const SYNCS_WAITING_MAX: usize = 64;
 
+fn path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:016}.log"))
+}
+
 /// A directory of segment files.
 #[derive(Debug)]
 pub struct FileDisk {
     dir: PathBuf,
     files: BTreeMap<u64, File>,
+    /// The first segment that may hold bytes which were not forced to disk.
+    unforced: u64,
+    /// Whether a segment was made since the directory was forced.
+    made: bool,
 }
 
 impl FileDisk {
-    fn path(&self, segment: u64) -> PathBuf {
-        self.dir.join(format!("{segment:016}.log"))
+    /// What is to be forced to disk: the segments written since, and the directory if it has new ones.
+    fn unforced(&self) -> io::Result<Vec<File>> {
+        let written = self
+            .files
+            .range(self.unforced..)
+            .map(|(_, file)| file.try_clone());
+        let dir = self.made.then(|| File::open(&self.dir));
+        written.chain(dir).collect()
+    }
+
+    fn forced(&mut self, newest: u64) {
+        self.unforced = newest;
+        self.made = false;
     }
 
     fn file(&mut self, segment: u64) -> io::Result<&mut File> {
-        let path = self.path(segment);
-        Ok(match self.files.entry(segment) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
+        let FileDisk { dir, files, .. } = self;
+        Ok(match files.entry(segment) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let path = path(dir, segment);
                 entry.insert(OpenOptions::new().read(true).append(true).open(path)?)
             }
         })
@@ -56,13 +78,14 @@ impl Disk for FileDisk {
     }
 
     fn create(&mut self, segment: u64) -> io::Result<()> {
-        let path = self.path(segment);
+        let path = path(&self.dir, segment);
         let file = OpenOptions::new()
             .read(true)
             .append(true)
             .create_new(true)
             .open(path)?;
         self.files.insert(segment, file);
+        self.made = true;
         Ok(())
     }
 
@@ -72,10 +95,16 @@ impl Disk for FileDisk {
 
     fn read_at(&mut self, segment: u64, offset: u64, bytes: usize) -> io::Result<Bytes> {
         let file = self.file(segment)?;
-        let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut buffer = BytesMut::zeroed(bytes.min(left));
-        file.read_exact_at(&mut buffer, offset)?;
-        Ok(buffer.freeze())
+        let mut buffer = Vec::with_capacity(bytes);
+        while buffer.len() < bytes {
+            let at = offset + buffer.len() as u64;
+            let read = rustix::io::retry_on_intr(|| pread(&*file, spare_capacity(&mut buffer), at))?;
+            if read == 0 {
+                break;
+            }
+        }
+        buffer.truncate(bytes);
+        Ok(buffer.into())
     }
 
     fn append(&mut self, segment: u64, parts: &[&[u8]]) -> io::Result<()> {
@@ -98,7 +127,7 @@ impl Disk for FileDisk {
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.files.remove(&segment);
-        std::fs::remove_file(self.path(segment))
+        std::fs::remove_file(path(&self.dir, segment))
     }
 }
 
@@ -121,8 +150,12 @@ pub fn open(
     let disk = FileDisk {
         dir: dir.to_owned(),
         files: BTreeMap::new(),
+        unforced: 0,
+        made: true,
     };
-    OriginLog::open(disk, database_id, origin, settings)
+    let (mut log, recovery) = OriginLog::open(disk, database_id, origin, settings)?;
+    log.disk.unforced = log.newest_segment().unwrap_or_default();
+    Ok((log, recovery))
 }
 
 /// The thread that forces files to disk, so that nobody on the way of a write waits for it.
@@ -151,8 +184,11 @@ impl OriginLog<FileDisk> {
         let Some(newest) = self.newest_segment() else {
             return Ok(());
         };
-        let synced = self.disk.file(newest).and_then(|file| file.sync_data());
-        synced.map_err(|error| self.refused("force to disk", error))
+        let unforced = self.disk.unforced();
+        let synced = unforced.and_then(|files| files.iter().try_for_each(File::sync_data));
+        synced.map_err(|error| self.refused("force to disk", error))?;
+        self.disk.forced(newest);
+        Ok(())
     }
 
     /// Begins to force what was appended to disk, without waiting for it.
@@ -160,14 +196,21 @@ impl OriginLog<FileDisk> {
         let Some(newest) = self.newest_segment() else {
             return;
         };
-        let Ok(file) = self.disk.file(newest).and_then(|file| file.try_clone()) else {
+        let (Ok(files), Some(syncer)) = (self.disk.unforced(), &*SYNCER) else {
             return;
         };
-        if let Some(syncer) = &*SYNCER
-            && let Err(TrySendError::Disconnected(_)) = syncer.try_send(file)
-        {
-            tracing::error!("the thread that forces the log to disk is gone");
+        for file in files {
+            match syncer.try_send(file) {
+                Ok(()) => {}
+                // Next time.
+                Err(TrySendError::Full(_)) => return,
+                Err(TrySendError::Disconnected(_)) => {
+                    tracing::error!("the thread that forces the log to disk is gone");
+                    return;
+                }
+            }
         }
+        self.disk.forced(newest);
     }
 }
 

@@ -8,7 +8,12 @@ use super::segment::{
     KIND_BATCH, KIND_POSITION, MAGIC, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, checksum,
     segment_header,
 };
-use crate::causality::SiteId;
+use crate::causality::{SEQ_MAX, SiteId};
+
+/// Bytes that one read takes at least, where there are so many, while records are read one behind the other.
+const READ_ON_BYTES: usize = 128 << 10;
+/// The same where one is looked up: what lies between two entries of the index by default.
+const LOOK_UP_BYTES: usize = 32 << 10;
 
 /// What can be set about a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +67,39 @@ struct Segment {
     index: Vec<(u64, u64)>,
 }
 
+impl Segment {
+    /// Where to begin to look for an operation.
+    fn near(&self, seq: u64) -> u64 {
+        let behind = self.index.partition_point(|(first, _)| *first <= seq);
+        let near = behind.checked_sub(1).and_then(|at| self.index.get(at));
+        near.map_or(SEGMENT_HEADER_BYTES as u64, |(_, offset)| *offset)
+    }
+}
+
+/// A piece of a segment that was read.
+#[derive(Debug, Default)]
+struct Piece {
+    segment: u64,
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl Piece {
+    fn find(&self, segment: u64, offset: u64, bytes: usize) -> Option<Bytes> {
+        let from = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        let to = from.checked_add(bytes)?;
+        (segment == self.segment && to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+    }
+}
+
+/// Where the record behind a batch stands.
+#[derive(Debug, Clone, Copy)]
+struct Next {
+    seq: u64,
+    segment: u64,
+    offset: u64,
+}
+
 /// The log of one origin.
 #[derive(Debug)]
 pub struct OriginLog<D> {
@@ -74,6 +112,12 @@ pub struct OriginLog<D> {
     last_seq: u64,
     /// A write failed and could not be undone yet: the last segment has to be cut to its known length.
     dirty: bool,
+    /// Read last. Bytes below a segment's known end never change, so it stays true.
+    piece: Piece,
+    /// Bytes that the next read takes at least.
+    ahead: usize,
+    /// Behind the batch that was read last: whoever reads on does not look for it.
+    next: Option<Next>,
 }
 
 impl<D: Disk> OriginLog<D> {
@@ -96,6 +140,9 @@ impl<D: Disk> OriginLog<D> {
             first_seq: 0,
             last_seq: 0,
             dirty: false,
+            piece: Piece::default(),
+            ahead: READ_ON_BYTES,
+            next: None,
         };
         let mut recovery = Recovery::default();
         let numbers = log
@@ -106,6 +153,8 @@ impl<D: Disk> OriginLog<D> {
         for number in numbers {
             log.recover_segment(number, Some(number) == last, &mut recovery)?;
         }
+        // What was read of a torn end is gone.
+        log.piece = Piece::default();
         recovery.first_seq = log.first_seq;
         recovery.last_seq = log.last_seq;
         Ok((log, recovery))
@@ -138,7 +187,7 @@ impl<D: Disk> OriginLog<D> {
             .disk
             .len(number)
             .map_err(|error| self.refused("read", error))?;
-        let header = self.read(number, 0, SEGMENT_HEADER_BYTES)?;
+        let header = self.read(number, 0, SEGMENT_HEADER_BYTES, len)?;
         let body = header.get(..SEGMENT_HEADER_BYTES - 4);
         let stored = header
             .get(SEGMENT_HEADER_BYTES - 4..)
@@ -157,7 +206,7 @@ impl<D: Disk> OriginLog<D> {
         };
         self.check_owner(number, body)?;
         let first_seq = u64::from_le_bytes(body[112..120].try_into().unwrap_or_default());
-        if self.last_seq != 0 && first_seq != self.last_seq + 1 {
+        if first_seq > SEQ_MAX || self.last_seq != 0 && first_seq != self.last_seq + 1 {
             return Err(self.damaged(number, 112, "it does not follow the segment before it"));
         }
         self.last_seq = first_seq.saturating_sub(1);
@@ -206,12 +255,12 @@ impl<D: Disk> OriginLog<D> {
     /// Walks records as long as they are whole; gives where that ended.
     fn recover_records(&mut self, number: u64, len: u64, recovery: &mut Recovery) -> Result<u64, LogError> {
         let mut offset = SEGMENT_HEADER_BYTES as u64;
-        while let Some(header) = RecordHeader::decode(self.read(number, offset, RECORD_HEADER_BYTES)?) {
+        while let Some(header) = RecordHeader::decode(self.read(number, offset, RECORD_HEADER_BYTES, len)?) {
             let next = offset + (RECORD_HEADER_BYTES + header.body) as u64;
             if next > len {
                 break;
             }
-            let record = self.read(number, offset + 4, RECORD_HEADER_BYTES - 4 + header.body)?;
+            let record = self.read(number, offset + 4, RECORD_HEADER_BYTES - 4 + header.body, len)?;
             if checksum(&[&record]) != header.checksum {
                 break;
             }
@@ -220,7 +269,10 @@ impl<D: Disk> OriginLog<D> {
                     return Err(self.damaged(number, offset, "operations are missing before it"));
                 }
                 KIND_BATCH => self.note_batch(&header, offset),
-                _ => recovery.last_position = Some(record.slice(RECORD_HEADER_BYTES - 4..)),
+                _ => {
+                    let body = record.get(RECORD_HEADER_BYTES - 4..).unwrap_or_default();
+                    recovery.last_position = Some(Bytes::copy_from_slice(body));
+                }
             }
             offset = next;
             if let Some(segment) = self.segments.last_mut() {
@@ -243,10 +295,25 @@ impl<D: Disk> OriginLog<D> {
         }
     }
 
-    fn read(&mut self, segment: u64, offset: u64, bytes: usize) -> Result<Bytes, LogError> {
-        self.disk
-            .read_at(segment, offset, bytes)
-            .map_err(|error| self.refused("read", error))
+    /// Bytes of a segment that ends at `end`; fewer at the end.
+    fn read(&mut self, segment: u64, offset: u64, bytes: usize, end: u64) -> Result<Bytes, LogError> {
+        let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let bytes = bytes.min(left);
+        if let Some(found) = self.piece.find(segment, offset, bytes) {
+            return Ok(found);
+        }
+        let wanted = bytes.max(self.ahead).min(left);
+        let read = self
+            .disk
+            .read_at(segment, offset, wanted)
+            .map_err(|error| self.refused("read", error))?;
+        let found = read.slice(..bytes.min(read.len()));
+        self.piece = Piece {
+            segment,
+            offset,
+            bytes: read,
+        };
+        Ok(found)
     }
 
     /// First operation held; 0 for none.
@@ -262,6 +329,22 @@ impl<D: Disk> OriginLog<D> {
     /// Bytes on disk.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Bytes of the records behind an operation, rounded up to a step of the index.
+    pub fn bytes_behind(&self, seq: u64) -> u64 {
+        if seq >= self.last_seq {
+            return 0;
+        }
+        let at = self
+            .segments
+            .partition_point(|segment| segment.first_seq <= seq + 1);
+        let later: u64 = self.segments[at..].iter().map(|segment| segment.bytes).sum();
+        let within = at
+            .checked_sub(1)
+            .and_then(|at| self.segments.get(at))
+            .map_or(0, |segment| segment.bytes - segment.near(seq + 1));
+        within + later
     }
 
     /// Number of the segment that is written, if there is one.
@@ -391,27 +474,40 @@ impl<D: Disk> OriginLog<D> {
             return Ok(None);
         };
         let (number, end) = (segment.number, segment.bytes);
-        let near = segment.index.partition_point(|(first, _)| *first <= seq);
-        let mut offset = near
-            .checked_sub(1)
-            .map_or(SEGMENT_HEADER_BYTES as u64, |near| segment.index[near].1);
+        let known = self.next.filter(|next| next.seq == seq && next.segment == number);
+        let (mut offset, ahead) = match known {
+            Some(next) => (next.offset, READ_ON_BYTES),
+            None => (segment.near(seq), LOOK_UP_BYTES),
+        };
+        self.ahead = ahead;
         while offset < end {
-            let header = RecordHeader::decode(self.read(number, offset, RECORD_HEADER_BYTES)?);
+            let header = RecordHeader::decode(self.read(number, offset, RECORD_HEADER_BYTES, end)?);
             let header = header.ok_or_else(|| self.damaged(number, offset, "a record"))?;
             if header.kind == KIND_BATCH && (header.first_seq..=header.last_seq).contains(&seq) {
-                return self.read_entry(number, offset, &header).map(Some);
+                return self.read_entry(number, offset, &header, end).map(Some);
             }
             offset += (RECORD_HEADER_BYTES + header.body) as u64;
         }
         Ok(None)
     }
 
-    fn read_entry(&mut self, number: u64, offset: u64, header: &RecordHeader) -> Result<Entry, LogError> {
-        let record = self.read(number, offset + 4, RECORD_HEADER_BYTES - 4 + header.body)?;
+    fn read_entry(
+        &mut self,
+        number: u64,
+        offset: u64,
+        header: &RecordHeader,
+        end: u64,
+    ) -> Result<Entry, LogError> {
+        let record = self.read(number, offset + 4, RECORD_HEADER_BYTES - 4 + header.body, end)?;
         if checksum(&[&record]) != header.checksum {
             return Err(self.damaged(number, offset, "a record's checksum"));
         }
         let parts = vec![record.slice(RECORD_HEADER_BYTES - 4..)];
+        self.next = Some(Next {
+            seq: header.last_seq + 1,
+            segment: number,
+            offset: offset + (RECORD_HEADER_BYTES + header.body) as u64,
+        });
         Ok(Entry {
             first_seq: header.first_seq,
             last_seq: header.last_seq,

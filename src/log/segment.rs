@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::causality::SiteId;
+use crate::causality::{SEQ_MAX, SiteId};
 
 /// First bytes of every segment; the last is the version.
 pub const MAGIC: &[u8; 8] = b"SYNCLOG\x01";
@@ -92,6 +92,7 @@ impl RecordHeader {
             last_seq: bytes.get_u64_le(),
         };
         let is_kind = matches!(header.kind, KIND_BATCH | KIND_POSITION);
-        (is_kind && header.body <= BODY_BYTES_MAX && header.first_seq <= header.last_seq).then_some(header)
+        let is_run = header.first_seq <= header.last_seq && header.last_seq <= SEQ_MAX;
+        (is_kind && is_run && header.body <= BODY_BYTES_MAX).then_some(header)
     }
 }

@@ -192,6 +192,23 @@ fn a_gap_is_refused_and_trimming_keeps_what_is_asked_for() {
     assert_eq!((recovery.first_seq, log.first_seq()), (first, first));
 }
 
+/// Reading on, reading anywhere, and reading what was appended after something near it had been read.
+#[test]
+fn every_way_of_reading_gives_the_same() {
+    let disk = filled(60);
+    let (mut log, _) = open(&disk).unwrap();
+    for last in 60..90 {
+        check(&mut log, 1, last);
+        for step in [7, 11, 59] {
+            for at in 0..last {
+                let seq = at * step % last + 1;
+                assert_eq!(log.read_batch(seq).unwrap().unwrap().parts, [body(seq)], "{seq}");
+            }
+        }
+        log.append_batch(last + 1, last + 1, &[body(last + 1)]).unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn bit_flips_never_change_what_is_read(at in 0usize..2000, bit in 0u8..8) {

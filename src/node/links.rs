@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::shared::{Shared, now_unix_ms};
@@ -18,6 +19,8 @@ use crate::op::Batch;
 
 /// Both sites dialed, or a new connection came before the old one was known to be dead.
 const REPLACED: &str = "another connection took its place";
+/// Read from the socket at once. TLS by itself asks for 4 KiB, a quarter of one of its records.
+const READ_BYTES: usize = 64 * 1024;
 /// An acknowledgement waits so long for others to join it.
 pub(super) const ACK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -109,10 +112,17 @@ impl Flow for PeerFlow {
         Ok(())
     }
 
-    fn on_batch(&mut self, _: SiteId, _: u64, _: u64, body: Bytes) -> Result<(), String> {
+    fn on_batch(&mut self, origin: SiteId, first_seq: Seq, last_seq: Seq, body: Bytes) -> Result<(), String> {
         let bytes = body.len() as u64;
         let mut node = self.shared.node.borrow_mut();
         let batch = Batch::decode(vec![body], node.site.roster()).map_err(|error| error.to_string())?;
+        // The session has compared the frame's numbers with what was due; they must be the batch's, too.
+        let told = (node.site.roster().find(origin), first_seq, last_seq);
+        if told != (Some(batch.origin), batch.first_seq, batch.last_seq()) {
+            return Err(format!(
+                "the peer sent operations {first_seq} to {last_seq} of site {origin} which are others"
+            ));
+        }
         let batch = Rc::new(batch);
         node.site.received(&batch).map_err(|error| error.to_string())?;
         let ahead = batch
@@ -137,6 +147,15 @@ impl Flow for PeerFlow {
     fn on_ack(&mut self, positions: Positions) {
         let ack = self.ack(&positions);
         self.shared.node.borrow_mut().site.acknowledged(self.peer, &ack);
+        self.shared.apply.notify_one();
+    }
+
+    fn on_pull(&mut self, db: u32, key: Bytes) {
+        let mut node = self.shared.node.borrow_mut();
+        tracing::info!(peer = %node.site.roster().name(self.peer), db, key = %key.escape_ascii(),
+            "a peer waits for our value of a key; it is sent");
+        node.site.pulled(db, &key);
+        drop(node);
         self.shared.apply.notify_one();
     }
 
@@ -166,6 +185,9 @@ impl Flow for PeerFlow {
                 link.last_error = Some(CUT.to_owned());
             }
             return None;
+        }
+        if let Some((db, key)) = node.peers[self.peer.at()].reminders.pop_front() {
+            return Some(Outgoing::Pull { db, key });
         }
         let ack = node.site.ack();
         drop(node);
@@ -219,6 +241,7 @@ impl Links {
     async fn accepted(self: &Rc<Self>, socket: TcpStream) -> Result<(), String> {
         let _ = socket.set_nodelay(true);
         let timeout = self.shared.settings.link.connect_timeout;
+        let socket = BufReader::with_capacity(READ_BYTES, socket);
         let (stream, site) = handshake::accept(&self.tls, socket, timeout)
             .await
             .map_err(|why| why.to_string())?;
@@ -281,6 +304,7 @@ impl Links {
             .map_err(|_| format!("{address} does not answer"))?
             .map_err(|error| format!("{address}: {error}"))?;
         let _ = socket.set_nodelay(true);
+        let socket = BufReader::with_capacity(READ_BYTES, socket);
         let site = self.shared.node.borrow().site.roster().name(peer);
         let stream = handshake::dial(&self.tls, site, socket, timeout)
             .await
@@ -344,6 +368,7 @@ impl Links {
         sessions[peer.at()] = None;
         let mut node = self.shared.node.borrow_mut();
         node.site.peer_disconnected(peer);
+        node.peers[peer.at()].reminders.clear();
         node.peers[peer.at()].state = PeerState::Connecting;
     }
 }

@@ -12,12 +12,16 @@ use crate::log::{LogError, OriginLog, Recovery};
 use crate::op::Batch;
 
 /// Bytes of decoded batches kept per origin.
-const RECENT_BYTES_MAX: usize = 8 << 20;
+const RECENT_BYTES_MAX: usize = 4 << 20;
+
+/// Batches kept per origin that were read back from the log: whoever is behind asks for each a few times.
+const READ_BACK_MAX: usize = 4;
 
 struct Origin {
     log: OriginLog<FileDisk>,
     recent: VecDeque<Rc<Batch>>,
     recent_bytes: usize,
+    read_back: VecDeque<Rc<Batch>>,
 }
 
 /// One log per origin.
@@ -55,6 +59,7 @@ impl Logs {
                 log,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
+                read_back: VecDeque::new(),
             });
         }
         let mut logs = Logs {
@@ -134,6 +139,24 @@ impl Logs {
         self.origins[origin.at()].log.bytes()
     }
 
+    /// Bytes of the operations behind one: to the byte as far as they are at hand, else as the index tells.
+    pub fn bytes_behind(&self, origin: SiteIx, seq: Seq) -> u64 {
+        let origin = &self.origins[origin.at()];
+        if seq >= origin.log.last_seq() {
+            return 0;
+        }
+        let at = origin.recent.partition_point(|batch| batch.last_seq() <= seq);
+        let recent = origin.recent.iter().skip(at);
+        if origin
+            .recent
+            .get(at)
+            .is_none_or(|batch| batch.first_seq > seq + 1)
+        {
+            return origin.log.bytes_behind(seq);
+        }
+        recent.map(|batch| batch.payload_len() as u64).sum()
+    }
+
     /// First operation held of an origin.
     pub fn first(&self, origin: SiteIx) -> Seq {
         self.origins[origin.at()].log.first_seq()
@@ -146,11 +169,11 @@ fn found(recovery: &Recovery, roster: &Roster) -> Option<Position> {
 
 impl Origin {
     fn keep(&mut self, batch: &Rc<Batch>) {
-        self.recent_bytes += batch.payload_len();
+        self.recent_bytes += batch.memory_bytes();
         self.recent.push_back(Rc::clone(batch));
         while self.recent_bytes > RECENT_BYTES_MAX && self.recent.len() > 1 {
             if let Some(old) = self.recent.pop_front() {
-                self.recent_bytes -= old.payload_len();
+                self.recent_bytes -= old.memory_bytes();
             }
         }
     }
@@ -160,7 +183,18 @@ impl Origin {
         self.recent
             .get(at)
             .filter(|batch| batch.first_seq <= seq)
+            .or_else(|| {
+                let mut back = self.read_back.iter();
+                back.find(|batch| (batch.first_seq..=batch.last_seq()).contains(&seq))
+            })
             .cloned()
+    }
+
+    fn keep_read(&mut self, batch: &Rc<Batch>) {
+        if self.read_back.len() == READ_BACK_MAX {
+            self.read_back.pop_front();
+        }
+        self.read_back.push_back(Rc::clone(batch));
     }
 }
 
@@ -191,7 +225,11 @@ impl Journal for Logs {
             }
         };
         match Batch::decode(entry.parts, &self.roster) {
-            Ok(batch) => Some(Rc::new(batch)),
+            Ok(batch) => {
+                let batch = Rc::new(batch);
+                log.keep_read(&batch);
+                Some(batch)
+            }
             Err(error) => {
                 tracing::error!(%error, seq, "a batch in the log cannot be understood");
                 None

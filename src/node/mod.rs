@@ -13,6 +13,7 @@ mod conflicts;
 mod links;
 mod logs;
 mod position;
+mod reminders;
 mod shared;
 mod source;
 mod start;

@@ -1,8 +1,10 @@
 //! What the tasks share.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::logs::Logs;
@@ -22,6 +24,8 @@ pub(super) struct PeerLink {
     pub received: (u64, u64),
     /// How far the peer's clock was ahead of ours at the last batch, milliseconds.
     pub clock_ahead_ms: u64,
+    /// Keys, with their database, whose value this site still has to be reminded of.
+    pub reminders: VecDeque<(u32, Bytes)>,
 }
 
 /// How the link to the database stands, for the status.
@@ -142,6 +146,18 @@ impl Shared {
     pub fn end(&self, why: &str) {
         self.fatal.borrow_mut().get_or_insert_with(|| why.to_owned());
         self.ending.notify_one();
+    }
+
+    /// Ends the syncer if it does not know any more what conflicts. The next start makes the window anew from the
+    /// logs, in which everything is.
+    pub fn end_at_fault(&self) {
+        let fault = self.node.borrow().site.fault().map(ToString::to_string);
+        if let Some(fault) = fault {
+            self.end(&format!(
+                "{fault}; what conflicts is not known any more, so this syncer ends and has to be \
+                started again"
+            ));
+        }
     }
 
     /// Wakes every link.

@@ -343,6 +343,9 @@ async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
     }
     let (major, minor, patch) = info.version;
     node.database.server_version = format!("{} {major}.{minor}.{patch}", info.product);
+    let is_valkey = info.product == "valkey";
+    node.site
+        .set_rdb_version(crate::value::newest_version(is_valkey, (major, minor)));
     if let Some(learned) = learned {
         node.site.learn(learned);
     }

@@ -12,11 +12,12 @@ use tokio::task::LocalSet;
 use super::links::{ACK_PAUSE, Links};
 use super::logs::Logs;
 use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
-use super::{applier, source, status};
+use super::{applier, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
 use crate::certs::{CertificateName, Identity, LinkTls};
-use crate::config::{FlushPolicy, LogSync, Secret, Settings, TlsVersion};
+use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, TlsVersion};
 use crate::control::{self, Request, Response};
+use crate::converge::io::FileSpill;
 use crate::database::io::DbTls;
 use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
@@ -37,6 +38,14 @@ pub enum Error {
     /// The logs.
     #[error(transparent)]
     Log(#[from] crate::log::LogError),
+    /// The window's files.
+    #[error("the window's directory {} cannot be made: {error}", dir.display())]
+    Window {
+        /// Where.
+        dir: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// The certificates.
     #[error(transparent)]
     Certificates(#[from] crate::certs::Error),
@@ -102,6 +111,7 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     let answering = Rc::clone(&shared);
     tokio::task::spawn_local(server.serve(move |request| match request {
         Request::Status => Response::Status(Box::new(status::view(&answering))),
+        Request::Overrule { site } => reminders::overrule(&answering, &site),
     }));
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
@@ -237,8 +247,13 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         transaction_bytes_max: usize::try_from(settings.apply.transaction_bytes_max).unwrap_or(usize::MAX),
         in_flight_bytes_max: usize::try_from(settings.apply.in_flight_bytes_max).unwrap_or(usize::MAX),
         propagate_flush: settings.flush == FlushPolicy::Propagate,
+        restore_modules: settings.restore_modules == ModulePolicy::Allow,
     };
     let mut site = Site::new(roster.clone(), &settings.database_id, writer, flow, logs);
+    let memory_max = usize::try_from(settings.window.memory_max).unwrap_or(usize::MAX);
+    let dir = settings.data_dir.join("window");
+    let disk = FileSpill::begin(&dir).map_err(|error| Error::Window { dir, error })?;
+    site.spill_to(Box::new(disk), memory_max);
     site.set_time(now_unix_ms());
     if let Some(position) = position {
         let named = |(site, seq)| format!("{} {seq}", roster.name(site));
@@ -266,6 +281,7 @@ async fn acknowledge(shared: Rc<Shared>) {
     loop {
         shared.moved.notified().await;
         tokio::time::sleep(ACK_PAUSE).await;
+        shared.end_at_fault();
         shared.keep_position();
         let losses = shared.node.borrow_mut().site.take_losses();
         super::conflicts::write(&shared, losses);
@@ -295,6 +311,7 @@ async fn housekeeping(shared: Rc<Shared>) {
     let mut kept = None;
     loop {
         ticks.tick().await;
+        shared.end_at_fault();
         let now = {
             let node = shared.node.borrow();
             (node.site.source(), node.site.stable().clone())
@@ -307,6 +324,7 @@ async fn housekeeping(shared: Rc<Shared>) {
             shared.node.borrow_mut().site.journal_mut().request_sync();
         }
         trim(&shared);
+        reminders::remind(&shared);
     }
 }
 

@@ -44,9 +44,13 @@ pub(super) fn view(shared: &Shared) -> StatusView {
         peers,
         window: WindowView {
             operations: converge.unstable() as u64,
+            memory_bytes: converge.window_size().memory_bytes as u64,
+            disk_bytes: converge.window_size().disk_bytes,
             keys_in_conflict: converge.keys_in_conflict() as u64,
             keys_waiting: converge.keys_waiting() as u64,
-            waiting_ms_max: 0,
+            waiting_ms_max: converge
+                .waiting_since_ms()
+                .map_or(0, |since| now_unix_ms().saturating_sub(since)),
         },
         log: logs(shared, node),
         conflicts: by_rule(&conflicts),
@@ -56,6 +60,7 @@ pub(super) fn view(shared: &Shared) -> StatusView {
             remote_operations_fast: counters.fast,
             keys_reconciled: conflicts.repairs,
             commands_refused: counters.refused,
+            values_refused: counters.values_refused,
             apply_retries: counters.retried,
             partial_resyncs: node.captured.continues,
             full_resyncs: node.captured.full_resyncs,
@@ -115,7 +120,7 @@ fn peers(shared: &Shared, node: &mut Node) -> Vec<PeerView> {
                 address: address_of(shared, name),
                 state: link.state,
                 lag_operations: lag,
-                lag_bytes: oldest.map_or(0, |batch| batch.payload_len() as u64),
+                lag_bytes: node.site.journal().bytes_behind(me, seen),
                 lag_ms,
                 clock_ahead_ms: i64::try_from(link.clock_ahead_ms).unwrap_or(i64::MAX),
                 sent: TrafficView {

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use bytes::{Buf, Bytes};
 
-use crate::causality::{Hlc, Roster, Seq, SiteId, SiteIx, Vector};
+use crate::causality::{Hlc, Roster, SEQ_MAX, Seq, SiteId, SiteIx, Vector};
 use crate::command::EffectClass;
 
 /// Version of the format, first byte of every batch.
@@ -163,6 +163,11 @@ impl Batch {
         command
     }
 
+    /// Bytes of payload and table: what it takes in memory, nearly.
+    pub fn memory_bytes(&self) -> usize {
+        self.payload_len() + self.rows.len()
+    }
+
     /// Payload bytes.
     pub fn payload_len(&self) -> usize {
         self.parts.iter().map(Bytes::len).sum()
@@ -191,19 +196,19 @@ impl Batch {
         self.past_of(self.count())
     }
 
-    /// Decodes a batch; `parts` are its bytes, the head whole in the first.
+    /// Decodes a batch from its bytes, which are shared with it; bytes in several parts are joined first.
     ///
     /// # Errors
     /// Anything that does not fit, found before it is used.
-    pub fn decode(mut parts: Vec<Bytes>, roster: &Roster) -> Result<Batch, BatchError> {
-        let mut head = parts.first().cloned().unwrap_or_default();
-        let whole = head.len();
-        let wire = OnceCell::from(parts.clone());
-        let mut batch = decode_head(&mut head, roster)?;
-        let used = whole - head.len();
-        parts[0].advance(used);
-        batch.parts = parts;
-        batch.wire = wire;
+    pub fn decode(parts: Vec<Bytes>, roster: &Roster) -> Result<Batch, BatchError> {
+        let whole = match <[Bytes; 1]>::try_from(parts) {
+            Ok([whole]) => whole,
+            Err(parts) => parts.concat().into(),
+        };
+        let mut payload = whole.clone();
+        let mut batch = decode_head(&mut payload, roster)?;
+        batch.parts = vec![payload];
+        batch.wire = OnceCell::from(vec![whole]);
         batch.check()?;
         Ok(batch)
     }
@@ -232,6 +237,25 @@ impl Batch {
         }
         if self.marks.windows(2).any(|pair| pair[0].at > pair[1].at) {
             return Err(BatchError::Malformed("marks are out of order"));
+        }
+        self.check_numbers()
+    }
+
+    /// Nothing can overflow that is counted from here on, and no operation is in its own past.
+    fn check_numbers(&self) -> Result<(), BatchError> {
+        let is_late = |time: Hlc| time > Hlc::MAX;
+        if is_late(self.time) || self.marks.iter().any(|mark| is_late(mark.time)) {
+            return Err(BatchError::Malformed("a timestamp that no clock shows"));
+        }
+        if self.first_seq > SEQ_MAX - self.count() as Seq {
+            return Err(BatchError::Malformed(
+                "operations are numbered beyond the last number",
+            ));
+        }
+        let is_own =
+            |mark: &Mark| mark.site == self.origin && mark.seq >= self.first_seq + Seq::from(mark.at);
+        if self.observed.get(self.origin) >= self.first_seq || self.marks.iter().any(is_own) {
+            return Err(BatchError::Malformed("an operation is in its own past"));
         }
         Ok(())
     }

@@ -2,8 +2,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::batch::{BATCH_VERSION, Batch, FLAG_CONTINUES, Mark, ROW_BYTES, Row, Source};
+use super::batch::{BATCH_VERSION, Batch, FLAG_CONTINUES, MARK_BYTES, Mark, ROW_BYTES, Row, Source};
 use crate::causality::{Hlc, Roster, Seq, SiteIx, Vector};
+
+/// The tables of batches that follow each other share allocations of this size.
+const TABLES_BYTES: usize = 64 << 10;
 
 /// Gathers rows, marks and payload. Payload stays in the blocks that were read: a run of neighbouring commands
 /// is one slice.
@@ -27,7 +30,7 @@ pub struct Place {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
-            rows: BytesMut::new(),
+            rows: BytesMut::with_capacity(TABLES_BYTES),
             marks: Vec::new(),
             parts: Vec::new(),
             payload: 0,
@@ -59,7 +62,7 @@ impl Builder {
         self.push_row(row);
     }
 
-    /// Adds a command that stands in no block.
+    /// Adds a command that stands in no block, behind those of the block that is being read.
     pub fn push_owned(&mut self, command: Bytes, row: Row, block: &[u8]) {
         self.close_run(block);
         self.payload += command.len();
@@ -194,13 +197,14 @@ impl Builder {
 }
 
 impl Batch {
-    /// The batch as bytes: head and table in the first part, then the payload's parts as they are.
+    /// The batch as bytes: its head, its table, then the payload's parts; all but the head as they are.
     pub fn encode(&self, roster: &Roster) -> &[Bytes] {
         self.wire.get_or_init(|| self.encode_anew(roster))
     }
 
     fn encode_anew(&self, roster: &Roster) -> Vec<Bytes> {
-        let mut head = BytesMut::with_capacity(128 + 48 * roster.count() + self.rows.len());
+        let sites = 48 * roster.count();
+        let mut head = BytesMut::with_capacity(128 + sites + MARK_BYTES * self.marks.len());
         head.put_u8(BATCH_VERSION);
         head.put_u8(roster.count() as u8);
         head.put_u32_le(self.count() as u32);
@@ -223,9 +227,9 @@ impl Batch {
             head.put_u8(mark.site.0);
             head.put_u64_le(mark.seq);
         }
-        head.put_slice(&self.rows);
-        let mut parts = Vec::with_capacity(1 + self.parts.len());
+        let mut parts = Vec::with_capacity(2 + self.parts.len());
         parts.push(head.freeze());
+        parts.push(self.rows.clone());
         parts.extend(self.parts.iter().cloned());
         parts
     }

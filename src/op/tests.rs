@@ -130,3 +130,42 @@ fn an_echo_behind_the_last_row_is_in_the_batch() {
     let back = Batch::decode(joined(batch.encode(&roster)), &roster).unwrap();
     assert_eq!(back.observed_after().get(SiteIx(1)), 7);
 }
+
+#[test]
+fn a_command_of_no_block_stands_behind_those_of_the_block_being_read() {
+    let block = Bytes::from_static(b"onetwothree");
+    let mut builder = Builder::default();
+    builder.push(0..3, row(0, 1), &block);
+    builder.push(3..6, row(0, 2), &block);
+    builder.push_owned(Bytes::from_static(b"shipped"), row(0, 3), &block);
+    builder.push(6..11, row(0, 4), &block);
+    builder.end_block(&block);
+    let place = builder.place();
+    let batch = builder
+        .finish(place, SiteIx(0), (1, Hlc(1)), Vector::zero(2), source())
+        .unwrap();
+    let commands: Vec<Bytes> = (0..4).map(|at| batch.command(at)).collect();
+    assert_eq!(
+        commands,
+        ["one", "two", "shipped", "three"].map(|text| Bytes::from_static(text.as_bytes()))
+    );
+}
+
+/// What is counted on from here cannot overflow, and nobody is in its own past.
+#[test]
+fn numbers_that_cannot_be_are_refused() {
+    let whole = joined(sample().encode(&roster("a")));
+    let with = |at: usize, number: u64| {
+        let mut bytes = whole[0].to_vec();
+        bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        Batch::decode(vec![bytes.into()], &roster("a"))
+    };
+    let (first_seq, time, observed_of_a) = (10, 18, 79 + 2);
+    assert!(with(first_seq, crate::causality::SEQ_MAX - 3).is_ok());
+    assert!(with(first_seq, crate::causality::SEQ_MAX - 2).is_err());
+    assert!(with(first_seq, u64::MAX).is_err());
+    assert!(with(time, Hlc::MAX.0).is_ok());
+    assert!(with(time, Hlc::MAX.0 + 1).is_err());
+    assert!(with(observed_of_a, 10).is_ok());
+    assert!(with(observed_of_a, 11).is_err());
+}

@@ -37,6 +37,41 @@ pub(super) fn read(buf: &[u8], at: usize) -> Option<(u64, usize)> {
     }
 }
 
+/// Bytes that [`short`] looks at.
+const WORD_BYTES: usize = 8;
+
+/// The number of up to four digits in the line at the start of `buf`, whose first byte is `KIND`, and the line's
+/// length with its end; `None` if there is no such line, or fewer than [`WORD_BYTES`] are there.
+///
+/// One load serves all comparisons. What is left of the word after the expected bytes are taken out of it are the
+/// digits; any other difference makes the last of them larger than nine.
+#[inline(always)]
+pub(super) fn short<const KIND: u8>(buf: &[u8]) -> Option<(u64, usize)> {
+    let word = u64::from_le_bytes(*buf.first_chunk::<WORD_BYTES>()?);
+    let kind = u64::from(KIND);
+    let digit = |rest: u64, at: u32| (rest >> (8 * at)) & 0xff;
+    // The shift cuts off what lies behind the line; turned, the first digit is lowest, and the kind highest, as zero.
+    let one = ((word ^ (kind | 0x0a0d_3000)) << 32).rotate_right(40);
+    if one <= 9 {
+        return Some((one, 4));
+    }
+    let two = ((word ^ (kind | 0x0a_0d30_3000)) << 24).rotate_right(32);
+    if digit(two, 0).wrapping_sub(1) <= 8 && two >> 8 <= 9 {
+        return Some((digit(two, 0) * 10 + (two >> 8), 5));
+    }
+    let three = ((word ^ (kind | 0x0a0d_3030_3000)) << 16).rotate_right(24);
+    if digit(three, 0).wrapping_sub(1) <= 8 && digit(three, 1) <= 9 && three >> 16 <= 9 {
+        let number = digit(three, 0) * 100 + digit(three, 1) * 10 + (three >> 16);
+        return Some((number, 6));
+    }
+    let four = ((word ^ (kind | 0x0a_0d30_3030_3000)) << 8).rotate_right(16);
+    if digit(four, 0).wrapping_sub(1) <= 8 && digit(four, 1) <= 9 && digit(four, 2) <= 9 && four >> 24 <= 9 {
+        let high = digit(four, 0) * 1000 + digit(four, 1) * 100;
+        return Some((high + digit(four, 2) * 10 + (four >> 24), 7));
+    }
+    None
+}
+
 /// Why [`read`] found no number up to `max` at `at`: how many bytes are missing at least, or the fault.
 ///
 /// `too_big` makes the fault for a number beyond `max`.

@@ -290,24 +290,21 @@ impl Scanner {
 /// missing or out of the ordinary.
 #[inline(always)]
 fn count(buf: &[u8]) -> Option<(u64, usize)> {
-    match buf {
-        [b'*', digit @ b'0'..=b'9', b'\r', b'\n', ..] => Some((u64::from(digit - b'0'), 4)),
-        [b'*', ..] => length::read(buf, 1),
-        _ => None,
+    match length::short::<b'*'>(buf) {
+        Some(short) => Some(short),
+        None if buf.first() == Some(&b'*') => length::read(buf, 1),
+        None => None,
     }
 }
 
 /// The argument at `at` and where the next one starts; `None` if anything is missing or wrong.
 #[inline(always)]
 fn argument(buf: &[u8], at: usize, limits: &Limits) -> Option<(ArgRange, usize)> {
-    // The shortest argument has six bytes, so one comparison covers the first digits of every length.
-    let (len, start) = match buf.get(at..)? {
-        [b'$', a @ b'0'..=b'9', b'\r', b'\n', _, _, ..] => (u64::from(a - b'0'), at + 4),
-        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', _, ..] => {
-            (u64::from(a - b'0') * 10 + u64::from(b - b'0'), at + 5)
-        }
-        [b'$', ..] => length::read(buf, at + 1)?,
-        _ => return None,
+    let rest = buf.get(at..)?;
+    let (len, start) = match length::short::<b'$'>(rest) {
+        Some((len, line)) => (len, at + line),
+        None if rest.first() == Some(&b'$') => length::read(buf, at + 1)?,
+        None => return None,
     };
     let end = start + len as usize;
     let next = end + 2;

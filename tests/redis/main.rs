@@ -16,3 +16,6 @@ mod loops;
 mod refuse;
 mod restart;
 mod snapshots;
+mod values;
+mod waiting;
+mod window;

@@ -203,6 +203,12 @@ impl Cluster {
         self.links[&(to, from)].stall(Way::Back);
     }
 
+    /// Ends [`Cluster::stall_one_way`].
+    pub fn release_one_way(&self, from: usize, to: usize) {
+        self.links[&(from, to)].release(Way::There);
+        self.links[&(to, from)].release(Way::Back);
+    }
+
     pub fn delay(&self, one: usize, other: usize, delay: Duration) {
         for proxy in self.pair(one, other) {
             proxy.delay(Way::There, delay);

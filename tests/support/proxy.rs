@@ -114,6 +114,11 @@ impl Proxy {
         self.shared.change(|state| state.fault_mut(way).stalled = true);
     }
 
+    /// Lets a stalled direction go on where it was.
+    pub fn release(&self, way: Way) {
+        self.shared.change(|state| state.fault_mut(way).stalled = false);
+    }
+
     /// Hands every chunk over only after `delay`, in order.
     pub fn delay(&self, way: Way, delay: Duration) {
         self.shared.change(|state| state.fault_mut(way).delay = delay);

@@ -1,6 +1,7 @@
 //! Bytes in pieces: small parts are read whole, long ones are passed over.
 
 use super::Error;
+use crate::value::atom::{Atom, Malformed};
 
 /// Longest atom in bytes: an LZF header, one byte and two lengths of nine.
 const ATOM_BYTES_MAX: usize = 24;
@@ -20,13 +21,6 @@ pub(super) struct Input<'a> {
     /// Offset of `bytes[0]` in the snapshot.
     base: u64,
 }
-
-/// An atom's value and length, `None` if bytes are missing, or why it is none.
-pub(super) type Atom<T> = Result<Option<(T, usize)>, Malformed>;
-
-/// A first byte that begins no length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub u8);
 
 impl<'a> Input<'a> {
     pub fn new(bytes: &'a [u8], base: u64, carry: &'a mut Carry) -> Input<'a> {
@@ -101,29 +95,4 @@ impl<'a> Input<'a> {
         *left -= self.take(*left).len() as u64;
         *left == 0
     }
-}
-
-/// A fixed number of bytes.
-pub(super) fn fixed<const N: usize>(bytes: &[u8]) -> Atom<[u8; N]> {
-    Ok(bytes.first_chunk::<N>().map(|bytes| (*bytes, N)))
-}
-
-/// A length: 6, 14, 32 or 64 bits, the larger ones big-endian.
-pub(super) fn length(bytes: &[u8]) -> Atom<u64> {
-    let Some(&first) = bytes.first() else {
-        return Ok(None);
-    };
-    let low = u64::from(first & 0x3f);
-    Ok(match first {
-        0x00..=0x3f => Some((low, 1)),
-        0x40..=0x7f => bytes.get(1).map(|&second| (low << 8 | u64::from(second), 2)),
-        0x80 => tail(bytes).map(|n| (u64::from(u32::from_be_bytes(n)), 5)),
-        0x81 => tail(bytes).map(|n| (u64::from_be_bytes(n), 9)),
-        _ => return Err(Malformed(first)),
-    })
-}
-
-/// The `N` bytes behind the first.
-pub(super) fn tail<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
-    bytes.get(1..)?.first_chunk::<N>().copied()
 }

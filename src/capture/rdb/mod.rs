@@ -11,20 +11,21 @@
 //!
 //! Bytes go into [`Reader::next`] in pieces of any size, items come out. What the value of each type looks
 //! like is a table (`layout`), walked by one machine (`walk`); memory is bounded by [`Limits`] whatever the
-//! snapshot claims. Text is plain, a small integer, or LZF-compressed (`text`, `lzf`).
+//! snapshot claims. Text is plain, a small integer, or LZF-compressed (`text`); its pieces are those of a dump
+//! and stand in the room `value`.
 
 mod dump;
 mod input;
 mod layout;
-mod lzf;
 mod reader;
 mod text;
 mod walk;
 
 pub use dump::{dump, text};
 pub use layout::Kind;
-pub use lzf::{LzfError, decompress};
 pub use reader::{Read, Reader};
+
+use crate::value::LzfError;
 
 /// What the reader may hold in memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,11 +11,12 @@
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use super::input::{Atom, Carry, Input, fixed, length, tail};
+use super::input::{Carry, Input};
 use super::layout::{Kind, Part, layout};
 use super::text::{Outcome, Text};
 use super::walk::{Stop, Walk};
 use super::{Error, Flavour, Item, Limits};
+use crate::value::atom::{Atom, fixed, length, tail};
 
 /// The first version that ends in a checksum.
 const CHECKSUM_VERSION_MIN: u16 = 5;
@@ -328,13 +329,10 @@ impl Reader {
 
     fn key(&mut self, code: u8, input: &mut Input<'_>) -> Result<Met, Error> {
         let max = self.limits.key_bytes_max;
+        let offset = input.offset();
         let outcome = self.name.read(input, max)?;
         if let Some(bytes) = self.name.excess_bytes() {
-            return Err(Error::KeyTooLong {
-                bytes,
-                max,
-                offset: input.offset(),
-            });
+            return Err(Error::KeyTooLong { bytes, max, offset });
         }
         if outcome == Outcome::NeedMore {
             return Ok(Met::NeedMore);

@@ -283,6 +283,25 @@ fn a_checksum_may_be_missing_or_wrong() {
     ));
 }
 
+/// A key whose name arrives in pieces is not taken for the long text before it, and where a long one begins is the
+/// same however it is cut.
+#[test]
+fn a_long_text_says_nothing_of_the_key_behind_it() {
+    let limits = Limits {
+        key_bytes_max: 10,
+        aux_bytes_max: 4,
+        value_bytes_max: 5,
+    };
+    let long = Rdb::new().raw(&[250]).text(b"a long name").text(b"v");
+    let sound = long.key(0, b"key").text(b"v").end();
+    let single: Vec<&[u8]> = sound.chunks(1).collect();
+    assert_eq!(read(&single, limits), read(&[&sound], limits));
+    assert_eq!(read(&single, limits).unwrap().len(), 3);
+    let bad = Rdb::new().key(0, b"eleven bytes").text(b"v").end();
+    let single: Vec<&[u8]> = bad.chunks(1).collect();
+    assert_eq!(read(&single, limits), read(&[&bad], limits));
+}
+
 #[test]
 fn limits_hold() {
     let limits = Limits {

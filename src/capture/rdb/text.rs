@@ -1,56 +1,9 @@
 //! One text of the snapshot: plain, a small integer, or compressed.
 
-use super::input::{Atom, Input, Malformed, length, tail};
-use super::{Error, lzf};
-
-/// How a text begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Head {
-    Plain { bytes: u64 },
-    Integer(i32),
-    Lzf { packed: u64, bytes: u64 },
-}
-
-impl Head {
-    /// Bytes that follow the head.
-    pub fn body_bytes(self) -> u64 {
-        match self {
-            Head::Plain { bytes } => bytes,
-            Head::Integer(_) => 0,
-            Head::Lzf { packed, .. } => packed,
-        }
-    }
-
-    /// The most memory the text takes while it is read.
-    fn memory_bytes(self) -> u64 {
-        match self {
-            Head::Plain { bytes } => bytes,
-            Head::Integer(_) => 11,
-            Head::Lzf { packed, bytes } => packed.max(bytes),
-        }
-    }
-}
-
-/// Reads the head of a text.
-pub(super) fn head(bytes: &[u8]) -> Atom<Head> {
-    let integer = |n: Option<i32>, len| n.map(|n| (Head::Integer(n), len));
-    Ok(match bytes.first() {
-        None => None,
-        Some(0xc0) => integer(tail(bytes).map(|n| i8::from_le_bytes(n).into()), 2),
-        Some(0xc1) => integer(tail(bytes).map(|n| i16::from_le_bytes(n).into()), 3),
-        Some(0xc2) => integer(tail(bytes).map(i32::from_le_bytes), 5),
-        Some(0xc3) => lzf_head(bytes)?,
-        Some(_) => length(bytes)?.map(|(bytes, len)| (Head::Plain { bytes }, len)),
-    })
-}
-
-fn lzf_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
-    let Some((packed, packed_len)) = length(bytes.get(1..).unwrap_or_default())? else {
-        return Ok(None);
-    };
-    let plain = length(bytes.get(1 + packed_len..).unwrap_or_default())?;
-    Ok(plain.map(|(bytes, len)| (Head::Lzf { packed, bytes }, 1 + packed_len + len)))
-}
+use super::Error;
+use super::input::Input;
+use crate::value::atom::{Head, head};
+use crate::value::lzf;
 
 /// Collects one text; the buffers are kept from text to text.
 #[derive(Debug, Clone, Default)]
@@ -78,7 +31,8 @@ impl Text {
         &self.bytes
     }
 
-    /// The length that the newest text claims, once its head showed that it is longer than allowed.
+    /// The length that the newest text claims, once its head showed that it is longer than
+    /// allowed.
     pub fn excess_bytes(&self) -> Option<u64> {
         self.too_long.then_some(self.claimed_bytes)
     }
@@ -88,6 +42,8 @@ impl Text {
         let (head, mut left) = match self.open {
             Some(open) => open,
             None => {
+                // Whatever the text before it was.
+                self.too_long = false;
                 let Some(head) = input.atom(head)? else {
                     return Ok(Outcome::NeedMore);
                 };

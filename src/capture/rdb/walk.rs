@@ -1,9 +1,9 @@
 //! Passes over one value, part by part, resumable at any byte.
 
 use super::Error;
-use super::input::{Input, fixed, length};
+use super::input::Input;
 use super::layout::{Part, module_part};
-use super::text::head;
+use crate::value::atom::{fixed, head, length};
 
 /// A list of parts under way.
 #[derive(Debug, Clone, Copy)]

@@ -521,6 +521,7 @@ impl World {
                 (converge.remote(arrival, lookup), converge.settle(txn))
             });
             match verdict {
+                Verdict::Unknown => panic!("there is no disk to fail"),
                 Verdict::InConflict => self.submit(at, Some(dot), repairs),
                 Verdict::Verbatim => {
                     let steps = vec![Step {

@@ -17,6 +17,7 @@ struct Side {
     bytes: usize,
     arrived: Vec<(Seq, usize)>,
     wanted: u64,
+    pulls: Vec<(u32, Bytes)>,
 }
 
 impl Side {
@@ -29,6 +30,7 @@ impl Side {
             bytes,
             arrived: Vec::new(),
             wanted: count,
+            pulls: Vec::new(),
         })
     }
 }
@@ -51,6 +53,9 @@ impl Flow for Side {
         Ok(())
     }
     fn on_ack(&mut self, _: Positions) {}
+    fn on_pull(&mut self, db: u32, key: Bytes) {
+        self.pulls.push((db, key));
+    }
     fn poll_send(&mut self) -> Option<Outgoing> {
         self.left = self.left.checked_sub(1)?;
         self.sent += 1;

@@ -46,6 +46,10 @@ fn samples() -> Vec<Frame> {
         Frame::Resume(positions()),
         Frame::Batch(batch(1, 3)),
         Frame::Ack(positions()),
+        Frame::Pull {
+            db: 3,
+            key: Bytes::from_static(b"queue"),
+        },
         Frame::Ping { nonce: 5 },
         Frame::Pong { nonce: 5 },
         Frame::Close {

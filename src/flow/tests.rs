@@ -1,1 +1,0 @@
-//! Two and three sites on a model.
