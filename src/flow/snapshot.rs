@@ -12,7 +12,7 @@
 
 use std::rc::Rc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::journal::{Journal, JournalError};
 use super::site::{Barrier, Site};
@@ -23,9 +23,13 @@ use crate::converge::Settled;
 use crate::echo::{Marker, captured_key_of};
 use crate::op::{Batch, Builder, FLAG_CONTINUES, FLAG_KEYS_INSIDE, FLAG_STATE, Fingerprinter, Row, Source};
 use crate::resp::encode;
+use crate::value::{self, Value};
 
 /// Commands are gathered in blocks of about this size.
 const BLOCK_BYTES: usize = 4 << 20;
+/// Larger values travel whole: the rules by element cost in proportion to what an operation names.
+const ELEMENTS_MAX: usize = 1024;
+const ELEMENTS_BYTES_MAX: usize = 256 * 1024;
 /// How long own operations may have been captured behind the newest marker in the snapshot, by their timestamps.
 /// Markers follow every tenth of a second; where they could not be put for longer, nothing is proved.
 const UNMARKED_MS_MAX: u64 = 5_000;
@@ -134,28 +138,43 @@ impl Snapshot {
         (code, raw): (u8, &[u8]),
         expires_unix_ms: Option<u64>,
     ) -> Result<(), SnapshotError> {
-        let from = self.block.len();
         let expires = encode::Decimal::new(expires_unix_ms.unwrap_or(0));
-        let text = (kind == Kind::String).then(|| rdb::text(raw)).flatten();
-        let class = match text {
-            Some(text) if expires_unix_ms.is_some() => {
-                encode::command(
-                    &mut self.block,
-                    &[b"SET", key, &text, b"PXAT", expires.as_bytes()],
-                );
-                EffectClass::Set
-            }
-            Some(text) => {
-                encode::command(&mut self.block, &[b"SET", key, &text]);
-                EffectClass::Set
+        let dump = Bytes::from(rdb::dump(code, raw, self.version));
+        let by_element = by_element(kind, &dump, raw);
+        let (class, args) = match &by_element {
+            Some((class, name, rest)) => {
+                let mut args: Vec<&[u8]> = vec![name.as_bytes(), key];
+                args.extend(rest.iter().map(|arg| &arg[..]));
+                if *class == EffectClass::Set && expires_unix_ms.is_some() {
+                    args.extend([&b"PXAT"[..], expires.as_bytes()]);
+                }
+                (*class, args)
             }
             None => {
-                let dump = rdb::dump(code, raw, self.version);
                 let args: [&[u8]; 6] = [b"RESTORE", key, expires.as_bytes(), &dump, b"REPLACE", b"ABSTTL"];
-                encode::command(&mut self.block, &args);
-                EffectClass::Restore
+                (EffectClass::Restore, args.to_vec())
             }
         };
+        self.push_key((db, key), class, &args)?;
+        if expires_unix_ms.is_some() && !matches!(class, EffectClass::Set | EffectClass::Restore) {
+            self.push_key(
+                (db, key),
+                EffectClass::Expire,
+                &[b"PEXPIREAT", key, expires.as_bytes()],
+            )?;
+        }
+        self.keys += 1;
+        Ok(())
+    }
+
+    fn push_key(
+        &mut self,
+        (db, key): (u32, &[u8]),
+        class: EffectClass,
+        args: &[&[u8]],
+    ) -> Result<(), SnapshotError> {
+        let from = self.block.len();
+        encode::command(&mut self.block, args);
         self.bytes += (self.block.len() - from) as u64;
         if self.bytes > self.bytes_max {
             return Err(self.too_large());
@@ -168,7 +187,6 @@ impl Snapshot {
             fingerprint: self.fingerprints.of(db, key),
         };
         self.push(from, row);
-        self.keys += 1;
         Ok(())
     }
 
@@ -193,6 +211,31 @@ impl Snapshot {
         let block = self.block.split().freeze();
         self.builder.end_block(&block);
     }
+}
+
+/// A value as its type's own command, so that the rules by element hold for it: class, name and what follows the
+/// key. `None` for the types without such rules, for large values, and for hashes whose fields expire.
+fn by_element(kind: Kind, dump: &Bytes, raw: &[u8]) -> Option<(EffectClass, &'static str, Vec<Bytes>)> {
+    if kind == Kind::String {
+        return Some((EffectClass::Set, "SET", vec![Bytes::from(rdb::text(raw)?)]));
+    }
+    if !matches!(kind, Kind::Set | Kind::Hash | Kind::SortedSet) || raw.len() > ELEMENTS_BYTES_MAX {
+        return None;
+    }
+    let (class, name, rest) = match value::decode(dump).ok()? {
+        Value::Set(members) => (EffectClass::SetAdd, "SADD", members),
+        Value::SortedSet(members) => {
+            let pair = |(score, member): (f64, Bytes)| [Bytes::from(score.to_string()), member];
+            let pairs = members.into_iter().flat_map(pair).collect();
+            (EffectClass::SortedAdd, "ZADD", pairs)
+        }
+        Value::Hash(fields) if fields.iter().all(|field| field.expires_unix_ms.is_none()) => {
+            let pairs = fields.into_iter().flat_map(|field| [field.name, field.value]);
+            (EffectClass::HashSet, "HSET", pairs.collect())
+        }
+        _ => return None,
+    };
+    (rest.len() <= ELEMENTS_MAX).then_some((class, name, rest))
 }
 
 impl<J: Journal> Site<J> {
