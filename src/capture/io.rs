@@ -236,8 +236,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Capture<'a, S> {
                 return Ok(());
             };
             let is_key = matches!(item, Item::Key { .. });
-            if sink.on_snapshot_item(item).map_err(Lost::Sink)? == Want::Value && is_key {
-                reader.want_value();
+            match sink.on_snapshot_item(item).map_err(Lost::Sink)? {
+                Want::Value if is_key => reader.want_value(),
+                Want::Raw if is_key => reader.want_raw(),
+                _ => {}
             }
         }
     }

@@ -12,6 +12,8 @@ pub enum Want {
     Skip,
     /// After a key: hand out its value too, as [`Item::Value`].
     Value,
+    /// After a key: hand out its value's bytes too, as [`Item::Raw`].
+    Raw,
 }
 
 /// Takes the events of one link, called on the link's own task. An error ends the link.

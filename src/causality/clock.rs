@@ -9,6 +9,7 @@ use std::fmt;
 pub struct Hlc(pub u64);
 
 const COUNTER_BITS: u32 = 16;
+const STATE_BIT: u64 = 1 << 63;
 
 impl Hlc {
     /// Latest timestamp that is taken from outside, in the year 6429: behind it is room for all that may follow.
@@ -22,6 +23,16 @@ impl Hlc {
     /// The physical part, Unix milliseconds.
     pub fn unix_ms(self) -> u64 {
         self.0 >> COUNTER_BITS
+    }
+
+    /// The same, as the time of a key in a snapshot. No clock comes so far, so the mark stands beside the time.
+    pub fn of_state(self) -> Hlc {
+        Hlc(self.0 | STATE_BIT)
+    }
+
+    /// Whether it is the time of a key in a snapshot.
+    pub fn is_of_state(self) -> bool {
+        self.0 & STATE_BIT != 0
     }
 
     /// The timestamp `n` ticks later.

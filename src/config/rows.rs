@@ -409,6 +409,13 @@ pub static ROWS: &[Row] = &[
          sites then differ until the keys are written again).",
     ),
     row(
+        "snapshot.bytes_max",
+        Some("256 MiB"),
+        size(MIB, 768 * MIB, |d, v| d.snapshot_bytes_max = v),
+        "When the database's stream has a gap (a crash of the database), its whole data set goes to the other sites \
+         in one transaction, during which their databases serve nobody. A larger one is refused.",
+    ),
+    row(
         "restore.modules",
         Some("refuse"),
         text("\"refuse\", \"allow\"", |d, t| {

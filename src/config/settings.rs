@@ -31,6 +31,8 @@ pub struct Settings {
     pub conflicts: Conflicts,
     /// What a flush does elsewhere.
     pub flush: FlushPolicy,
+    /// See the row `snapshot.bytes_max`.
+    pub snapshot_bytes_max: u64,
     /// What becomes of other sites' dumps that only a module can read.
     pub restore_modules: ModulePolicy,
     /// This syncer's certificate and the policy of its links.
@@ -219,6 +221,7 @@ pub(super) struct Draft {
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
+    pub snapshot_bytes_max: u64,
     pub restore_modules: ModulePolicy,
     pub certificates_dir: Option<PathBuf>,
     pub tls_version_min: TlsVersion,
@@ -235,9 +238,11 @@ pub(super) fn trace_level(text: &str) -> Result<String, String> {
         .map(str::trim)
         .filter(|part| !part.contains(['=', ':', '[']));
     let known = bare.all(|word| levels.iter().any(|level| level.eq_ignore_ascii_case(word)));
-    match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) if known => Ok(text.into()),
-        _ => Err(format!(
+    // The subscriber's parser panics on some text outside ASCII (0.3.23), which no target's name has.
+    let parses = text.is_ascii() && tracing_subscriber::EnvFilter::builder().parse(text).is_ok();
+    match known && parses {
+        true => Ok(text.into()),
+        false => Err(format!(
             "{text:?} is neither a level (error, warn, info, debug, trace, off) nor a filter"
         )),
     }
@@ -319,6 +324,7 @@ impl Draft {
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,
+            snapshot_bytes_max: self.snapshot_bytes_max,
             restore_modules: self.restore_modules,
             certificates: Certificates {
                 dir: self.certificates_dir.unwrap_or_else(|| data_dir.join("certs")),

@@ -22,14 +22,15 @@ pub(super) struct Cover<'a> {
     kinds: Vec<(Kind, Vector)>,
     /// Of those that take the place of an element.
     elements: BTreeMap<&'a Bytes, Vector>,
-    /// All, where a rule is switched off for which pasts are not enough.
+    /// All, where pasts are not enough: a part of a snapshot yields to what it has not seen, or a rule is switched off.
     beside: Vec<&'a Operation>,
 }
 
 impl<'a> Cover<'a> {
     pub fn of(operations: &[&'a Operation]) -> Cover<'a> {
         let mut cover = Cover::default();
-        if off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
+        let has_state = operations.iter().any(|op| op.is_state());
+        if has_state || off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
             cover.beside = operations.to_vec();
         }
         for op in operations {
@@ -74,7 +75,7 @@ impl<'a> Cover<'a> {
         let saw = |past: &Vector| past.includes(op.dot);
         self.resets.as_ref().is_some_and(saw)
             || kind != Kind::Unknown && self.kinds.iter().any(|(other, past)| *other != kind && saw(past))
-            || off(Mutation::ObservedRemove) && self.is_taken_beside(op)
+            || (op.is_state() || off(Mutation::ObservedRemove)) && self.is_taken_beside(op)
     }
 
     fn is_taken_beside(&self, op: &Operation) -> bool {
@@ -82,7 +83,8 @@ impl<'a> Cover<'a> {
         self.beside.iter().any(|other| {
             let other_kind = kind_of(&other.effect);
             let differ = other_kind != Kind::Unknown && kind != Kind::Unknown && other_kind != kind;
-            (is_reset(&other.effect) || differ) && other.dot != op.dot && !op.sees(other.dot)
+            let covers = other.is_after(op) || off(Mutation::ObservedRemove) && !op.sees(other.dot);
+            (is_reset(&other.effect) || differ) && other.dot != op.dot && covers
         })
     }
 
@@ -90,7 +92,13 @@ impl<'a> Cover<'a> {
     pub fn element_of(&self, op: &Operation, element: &Bytes) -> bool {
         let past = self.elements.get(element);
         past.is_some_and(|past| past.includes(op.dot))
+            || op.is_state() && self.is_overwritten_beside(op, element)
             || off(Mutation::AddWins) && self.is_removed_beside(op, element)
+    }
+
+    fn is_overwritten_beside(&self, op: &Operation, element: &Bytes) -> bool {
+        let mut beside = self.beside.iter();
+        beside.any(|other| other.overwrites_element(element) && other.is_after(op) && other.dot != op.dot)
     }
 
     fn is_removed_beside(&self, op: &Operation, element: &Bytes) -> bool {

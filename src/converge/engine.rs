@@ -530,6 +530,14 @@ impl Converge {
         });
     }
 
+    /// Forgets all operations: a value that has seen them takes their place. Counters stay.
+    pub fn forget(&mut self) {
+        self.window.clear();
+        self.conflicts = Contested::default();
+        self.contested.clear();
+        self.dirty.clear();
+    }
+
     /// Lets go of what is stable and settled.
     pub fn prune(&mut self, stable: &Vector) {
         self.window.trim(stable);

@@ -28,8 +28,13 @@ pub(super) fn register(base: &Content, operations: &[&Operation]) -> Expiry {
         .filter(|op| op.effect == Effect::Del)
         .for_each(|op| join(&mut covering, &op.past));
     let is_covered = |op: &Operation, ends: &mut Ends<'_>| {
+        let is_later = |other: &Operation| other.dot != op.dot && other.is_after(op);
         covering.as_ref().is_some_and(|past| past.includes(op.dot))
-            || (0..operations.len()).any(|at| operations[at].sees(op.dot) && ends.at(at))
+            || (0..operations.len()).any(|at| is_later(operations[at]) && ends.at(at))
+            || op.is_state()
+                && operations
+                    .iter()
+                    .any(|other| is_later(other) && expiry_of(&other.effect).is_some())
     };
     let alive = setting.into_iter().filter(|(op, _)| !is_covered(op, &mut ends));
     alive
@@ -54,7 +59,7 @@ fn kinds_fight(operations: &[&Operation]) -> bool {
     operations.iter().enumerate().any(|(at, op)| {
         operations[..at].iter().any(|other| {
             let differ = kind(op) != kind(other) && kind(op) != Kind::Unknown && kind(other) != Kind::Unknown;
-            differ && !op.sees(other.dot) && !other.sees(op.dot)
+            differ && !op.is_after(other) && !other.is_after(op)
         })
     })
 }
@@ -141,7 +146,7 @@ impl<'a> Ends<'a> {
             .operations
             .iter()
             .copied()
-            .filter(|other| op.sees(other.dot))
+            .filter(|other| op.is_after(other))
             .collect();
         if !is_write(&op.effect) {
             past.push(op);
@@ -175,8 +180,8 @@ impl<'a> Ends<'a> {
         kind_of(&before.effect) == self.kind
             && creates(&before.effect)
             && !self.threats.iter().any(|&at| {
-                let threat = self.operations[at].dot;
-                op.sees(threat) && !before.sees(threat)
+                let threat = self.operations[at];
+                op.is_after(threat) && !before.is_after(threat)
             })
     }
 }

@@ -549,8 +549,44 @@ impl KeyState {
         }
         if self.operations.iter().all(Operation::is_elementwise) {
             self.fold_stable(stable);
+        } else {
+            self.fold_replayed(stable);
         }
         false
+    }
+
+    /// Once the database holds what the canonical order gives, and all that stays has rules by element and has
+    /// seen the rest, the rest is base: a busy key does not stay with a replay for ever.
+    fn fold_replayed(&mut self, stable: &Vector) {
+        let order = canonical(&self.operations);
+        let is_kept = |op: &Operation| !stable.includes(op.dot);
+        let dots = order.order.iter().map(|&at| self.operations[at].dot);
+        let has_settled = match &self.actual.trace {
+            Some((root, done)) => *root == order.root && dots.eq(done.iter().copied()),
+            None => false,
+        };
+        let are_simple = |kept: &Operation| {
+            let sees_rest = (self.operations.iter()).all(|op| is_kept(op) || kept.sees(op.dot));
+            kept.is_elementwise() && !kept.is_reset() && sees_rest
+        };
+        if !has_settled || !self.operations.iter().filter(|op| is_kept(op)).all(are_simple) {
+            return;
+        }
+        self.operations.retain(is_kept);
+        let done: Vec<Dot> = canonical(&self.operations)
+            .order
+            .iter()
+            .map(|&at| self.operations[at].dot)
+            .collect();
+        self.base = Content::unknown();
+        let mut content = Content::unknown();
+        for op in &self.operations {
+            content = content.after(&op.effect);
+        }
+        self.actual = Actual {
+            content,
+            trace: Some((Root::Base, done)),
+        };
     }
 
     /// Folds into the base what is stable and in the past of everything that stays.

@@ -76,7 +76,7 @@ pub struct Loss {
 /// What the rules say of two operations on a key, if they are concurrent and one of them loses: the rule, the
 /// winner and the loser.
 pub fn judge<'a>(one: &'a Operation, other: &'a Operation) -> Option<(Rule, &'a Operation, &'a Operation)> {
-    if one.sees(other.dot) || other.sees(one.dot) {
+    if one.is_after(other) || other.is_after(one) {
         return None;
     }
     let (later, earlier) = if one.order() > other.order() {

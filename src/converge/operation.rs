@@ -31,9 +31,21 @@ impl Operation {
         self.past.includes(other)
     }
 
-    /// The order among concurrent operations: by time, ties by site.
-    pub fn order(&self) -> (Hlc, SiteIx) {
-        (self.time, self.dot.site)
+    /// Whether it is a part of a snapshot. What a snapshot holds yields to everything that it has not seen: it may
+    /// be as old as the outage was long.
+    pub fn is_state(&self) -> bool {
+        self.time.is_of_state()
+    }
+
+    /// Whether the other operation counts as seen by this one: it was, or it is a part of a snapshot and this one
+    /// is concurrent with it and none.
+    pub fn is_after(&self, other: &Operation) -> bool {
+        self.sees(other.dot) || (other.is_state() && !self.is_state() && !other.sees(self.dot))
+    }
+
+    /// The order among concurrent operations: by time, ties by site; parts of snapshots come first.
+    pub fn order(&self) -> (bool, Hlc, SiteIx) {
+        (!self.is_state(), self.time, self.dot.site)
     }
 
     /// Whether the rules of [`evaluate`](super::evaluate) cover it; others need a replay.

@@ -318,6 +318,18 @@ impl Window {
         }
     }
 
+    /// Lets go of everything, and begins anew.
+    pub fn clear(&mut self) {
+        for origin in self.origins.drain(..) {
+            for segment in origin.segments {
+                if let Segment::Disk(run) = segment {
+                    self.spill.remove(&run);
+                }
+            }
+        }
+        self.contested.clear();
+    }
+
     /// Lets go of everything that is stable; gives how many operations left.
     pub fn trim(&mut self, stable: &Vector) -> usize {
         let mut left = 0;

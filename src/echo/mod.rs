@@ -16,6 +16,12 @@ pub fn key_of(origin: SiteId) -> Vec<u8> {
     [KEY_PREFIX, origin.as_bytes()].concat()
 }
 
+/// The key under which a site keeps how many of its own operations it has captured. Written in a marked
+/// transaction of its own, so the stream and every snapshot tell whether what was captured is still there.
+pub fn captured_key_of(site: SiteId) -> Vec<u8> {
+    [KEY_PREFIX, site.as_bytes(), b":captured"].concat()
+}
+
 /// What a marker says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marker {

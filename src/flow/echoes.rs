@@ -33,6 +33,9 @@ pub(super) struct Echo {
     pub at: Boundary,
 }
 
+/// A larger transaction is compared command by command, as its echo arrives.
+const WHOLE_BYTES_MAX: usize = 4 << 20;
+
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 impl<J: Journal> Site<J> {
@@ -78,7 +81,7 @@ impl<J: Journal> Site<J> {
             return Ok(Progress::Back(at.offset));
         }
         let whole = txn
-            .filter(|_| inside)
+            .filter(|txn| inside && txn.bytes <= WHOLE_BYTES_MAX)
             .map(|txn| txn.expected())
             .unwrap_or_default();
         let id = txn.map(|txn| txn.id);

@@ -235,6 +235,7 @@ impl<J: Journal> Site<J> {
         }
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(txn.bytes);
         self.settled.release(txn.id);
+        self.marks.seen = self.marks.seen.max(txn.captured);
         if let Barrier::Sent(id) = self.barrier
             && id == txn.id
         {

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::dumps::{DumpError, Dumps, Rewritten, is_restore};
 use super::journal::Journal;
 use super::txn::{Txn, Watch};
-use crate::causality::{Dot, SiteIx, Vector};
+use crate::causality::{Dot, Hlc, SiteIx, Vector};
 use crate::command::effect::{Effect, KeyEffect, parse};
 use crate::command::{Class, EffectClass, Learned, Spec};
 use crate::converge::{History, KeyOperation, Operation, TxnId};
-use crate::op::{Batch, Fingerprinter};
+use crate::op::{Batch, Fingerprinter, Row};
 use crate::resp::{Limits, Scan, Scanner};
 
 /// Everything that happened and is still in reach.
@@ -113,7 +113,7 @@ impl<J: Journal> Past<J> {
             raw = self.rewrite(raw, &mut parsed);
         }
         let past = Rc::new(batch.past_of(at));
-        let time = batch.time_of(at);
+        let time = time_of(&batch, at, row);
         let has_derived = parsed.has_derived;
         let fingerprints = self.fingerprints;
         let share = |share: KeyEffect| {
@@ -176,7 +176,7 @@ impl<J: Journal> Past<J> {
             .eq_ignore_ascii_case(b"FLUSHDB")
             .then_some(u32::from(row.db));
         let past = Rc::new(batch.past_of(at));
-        let time = batch.time_of(at);
+        let time = time_of(&batch, at, row);
         let operation = Operation {
             dot,
             past,
@@ -187,6 +187,11 @@ impl<J: Journal> Past<J> {
         };
         (row.class == EffectClass::Flush).then_some((operation, only_db))
     }
+}
+
+fn time_of(batch: &Batch, at: usize, row: Row) -> Hlc {
+    let time = batch.time_of(at);
+    if row.is_state() { time.of_state() } else { time }
 }
 
 impl<J: Journal> History for Past<J> {

@@ -22,7 +22,8 @@ impl<J: Journal> Site<J> {
     /// The log refuses.
     pub fn received(&mut self, batch: &Rc<Batch>) -> Result<bool, JournalError> {
         let held = self.past.journal.last(batch.origin);
-        if batch.first_seq != held + 1 || batch.origin == self.me {
+        let is_own = batch.origin == self.me && !self.is_restoring();
+        if batch.first_seq != held + 1 || is_own {
             return Ok(false);
         }
         self.past.journal.append(batch)?;
@@ -31,7 +32,8 @@ impl<J: Journal> Site<J> {
 
     /// A session with a peer is up.
     pub fn peer_connected(&mut self, site: SiteIx, ack: &Ack) {
-        self.peers.connected(site, ack);
+        self.restore.hear(site, ack.held.get(self.me));
+        self.peers.connected(site, ack, self.past.journal.last(site));
     }
 
     /// The session is down.
@@ -47,13 +49,12 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    /// The next batch of our own for a peer.
+    /// The next batch for a peer: of our own, or of what else it can get from nobody but us.
     pub fn next_batch_for(&mut self, site: SiteIx) -> Option<Rc<Batch>> {
-        self.next_batch_of(site, self.me)
+        self.next_batch_of(site, self.me).or_else(|| self.relay(site))
     }
 
-    /// The next batch of an origin for a peer.
-    pub fn next_batch_of(&mut self, site: SiteIx, origin: SiteIx) -> Option<Rc<Batch>> {
+    fn next_batch_of(&mut self, site: SiteIx, origin: SiteIx) -> Option<Rc<Batch>> {
         let seq = self.peers.get(site).next.get(origin) + 1;
         if seq > self.past.journal.last(origin) {
             return None;
@@ -252,6 +253,9 @@ impl<J: Journal> Site<J> {
             txn.from = batch.first_seq + from as Seq;
             txn.to = batch.first_seq + at as Seq - 1;
             txn.time = batch.time_of(at - 1);
+            if txn.flushes {
+                self.push_marks(&mut txn, true);
+            }
             self.enqueue(txn);
         }
         at
@@ -377,6 +381,9 @@ impl<J: Journal> Site<J> {
 
     fn deliver_flush(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, bytes: usize) {
         self.push_verbatim(batch, at, row, bytes);
+        if let Some(building) = &mut self.past.building {
+            building.flushes = true;
+        }
         let txn = self.txn_id();
         let Some((operation, only_db)) = self.past.flush_of(dot) else {
             return;

@@ -14,16 +14,20 @@ mod events;
 mod history;
 mod inbound;
 mod journal;
+mod marks;
 mod outbound;
 mod peers;
 mod rebuild;
+mod restore;
 mod site;
+mod snapshot;
 mod txn;
 
 pub use journal::{Journal, JournalError};
 pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};
 pub use site::{Counters, Settings, Site};
+pub use snapshot::{Snapshot, SnapshotError};
 pub use txn::{Dump, Outcome, Piece, Queued, Txn};
 
 #[cfg(test)]

@@ -293,6 +293,7 @@ impl<J: Journal> Site<J> {
             }
             State::Echo(_) => FLAG_CONTINUES,
         };
+        self.marks.lost |= class.is_of_databases();
         if class == EffectClass::Flush && !self.settings.propagate_flush {
             return Ok(Progress::Used(len));
         }

@@ -20,6 +20,8 @@ pub struct PeerState {
     pub held: Vector,
     /// The next operation of each origin to send on the present session.
     pub next: Vector,
+    /// What of its own operations we held when the session began: if it lacks them, it gets them back.
+    pub owed: Seq,
     /// Whether a session is up.
     pub connected: bool,
     /// Whether it wants more than our log still has.
@@ -42,6 +44,7 @@ impl Peers {
         let state = PeerState {
             held: zero.clone(),
             next: zero,
+            owed: 0,
             connected: false,
             needs_snapshot: false,
             settled: VecDeque::new(),
@@ -62,8 +65,9 @@ impl Peers {
 
     /// A session is up; the peer holds this. What it has settled counts only when it is said behind its
     /// batches: those that are still to come may hold operations concurrent with what it has seen.
-    pub fn connected(&mut self, site: SiteIx, ack: &Ack) {
+    pub fn connected(&mut self, site: SiteIx, ack: &Ack, owed: Seq) {
         let state = &mut self.states[site.at()];
+        state.owed = owed;
         state.connected = true;
         state.held.join(&ack.held);
         state.next = ack.held.clone();

@@ -6,8 +6,10 @@ use super::dumps::Dumps;
 use super::events::Event;
 use super::history::Past;
 use super::journal::Journal;
+use super::marks::Marks;
 use super::outbound::Reading;
 use super::peers::{Ack, PeerState, Peers};
+use super::restore::Restore;
 use super::txn::{Outcome, Txn};
 use crate::causality::{Clock, Dot, Hlc, Roster, Seq, SiteIx, Vector};
 use crate::command::Learned;
@@ -96,6 +98,8 @@ pub struct Site<J> {
     /// An earlier run's repairs may have been executed: nothing is compared before that is known.
     pub(super) recovering: bool,
     pub(super) counters: Counters,
+    pub(super) marks: Marks,
+    pub(super) restore: Restore,
     pub(super) flushes: Vec<(crate::converge::Operation, Option<u32>)>,
 }
 
@@ -146,6 +150,8 @@ impl<J: Journal> Site<J> {
             barrier: Barrier::Down,
             recovering: false,
             counters: Counters::default(),
+            marks: Marks::default(),
+            restore: Restore::new(sites),
             flushes: Vec::new(),
             roster,
         }

@@ -113,6 +113,10 @@ pub struct Txn {
     pub commands: usize,
     /// Bytes that it carries.
     pub bytes: usize,
+    /// The mark that it puts behind this site's own operations; 0 for none.
+    pub(super) captured: Seq,
+    /// Whether it empties the database that holds the markers.
+    pub(super) flushes: bool,
     pub(super) watches: Vec<Watch>,
     pub(super) outcome: Option<Outcome>,
     /// Places of commands that the database will never queue; they are left out.
@@ -130,6 +134,8 @@ impl Txn {
             pieces: Vec::new(),
             commands: 0,
             bytes: 0,
+            captured: 0,
+            flushes: false,
             watches: Vec::new(),
             outcome: None,
             left_out: Vec::new(),

@@ -242,7 +242,7 @@ impl Session {
         Ok(())
     }
 
-    /// Known operations are passed over; missing ones end the session, for they would be lost.
+    /// Known operations are passed over; missing ones of the peer's own end the session, for they would be lost.
     fn batch(&mut self, batch: BatchFrame) -> Result<Event, Refused> {
         let known = self.expected.iter_mut().find(|(site, _)| *site == batch.origin);
         let Some((_, last)) = known else {
@@ -251,7 +251,8 @@ impl Session {
         if batch.last_seq <= *last {
             return Ok(Event::Nothing);
         }
-        if batch.first_seq != *last + 1 {
+        // What is passed on for a site that is away may come from elsewhere, too.
+        if batch.first_seq != *last + 1 && batch.origin == self.peer {
             return Err(Refused::Gap {
                 origin: batch.origin,
                 first: batch.first_seq,

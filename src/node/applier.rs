@@ -28,6 +28,7 @@ pub(super) async fn run(shared: Rc<Shared>) {
             Ok(stream) => {
                 attempt = 0;
                 let why = Applier::new(&shared, stream).run().await;
+                shared.applying.set(None);
                 shared.node.borrow_mut().site.apply_lost();
                 why
             }
@@ -121,6 +122,8 @@ struct Applier<'a> {
 impl<'a> Applier<'a> {
     fn new(shared: &'a Shared, stream: Stream) -> Applier<'a> {
         let (reader, writer) = tokio::io::split(stream);
+        let resyncs = shared.node.borrow().captured.full_resyncs;
+        shared.applying.set(Some(resyncs));
         Applier {
             shared,
             reader,
@@ -133,7 +136,7 @@ impl<'a> Applier<'a> {
             selected: 0,
             paused: None,
             refusals: 0,
-            resyncs: shared.node.borrow().captured.full_resyncs,
+            resyncs,
         }
     }
 

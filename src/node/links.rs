@@ -75,8 +75,9 @@ const CUT: &str = "our log does not reach back to what the peer has, so nothing 
 fn lost_tail(me: SiteId, own: Seq, told: Seq) -> String {
     format!(
         "the peer holds {told} operations of site {me}, our own log ends at {own}: its end was lost (a crash of the \
-         machine, or an older copy of the data directory was put back). This syncer ends, so that no operation is \
-         numbered twice; put the newest copy of the data directory back, or start the set anew (docs/runbook.md)"
+         machine, or an older copy of the data directory was put back), and it has captured since. This syncer ends, \
+         so that no operation is numbered twice; put the newest copy of the data directory back, or start the set anew \
+         (docs/runbook.md)"
     )
 }
 
@@ -91,7 +92,10 @@ impl Flow for PeerFlow {
         let mut node = self.shared.node.borrow_mut();
         let me = node.site.roster().me();
         let (told, own) = (ack.held.get(me), node.site.journal().last(me));
-        if told > own {
+        if told > own && node.site.counters().captured == 0 {
+            node.site.begin_restore();
+        }
+        if told > own && !node.site.is_restoring() {
             let why = lost_tail(node.site.roster().name(me), own, told);
             drop(node);
             self.shared.end(&why);
@@ -103,6 +107,7 @@ impl Flow for PeerFlow {
         link.last_error = None;
         tracing::info!(peer = %node.site.roster().name(self.peer), "link up");
         drop(node);
+        self.shared.finish_restore();
         self.shared.advance();
         Ok(())
     }
@@ -134,6 +139,7 @@ impl Flow for PeerFlow {
                 "the peer's clock is ahead of ours: its writes win where ours are later; check NTP at both");
         }
         drop(node);
+        self.shared.finish_restore();
         self.shared.advance();
         Ok(())
     }

@@ -30,6 +30,8 @@ pub(super) struct Logs {
     origins: Vec<Origin>,
     /// Whether every batch is forced to disk before anybody else can see it.
     sync_each: bool,
+    /// The position record as it was found.
+    kept: Option<Position>,
 }
 
 impl Logs {
@@ -64,32 +66,41 @@ impl Logs {
             roster: roster.clone(),
             origins,
             sync_each,
+            kept: position,
         };
-        let position = logs.newer_of(position);
+        let position = logs.position();
         Ok((logs, position))
     }
 
-    /// The position record, or the own log's last batch if it is later.
+    /// Where the own log ends: the position record, or the last batch if it is later.
+    pub fn position(&mut self) -> Option<Position> {
+        let kept = self.kept.clone();
+        self.newer_of(kept)
+    }
+
     fn newer_of(&mut self, position: Option<Position>) -> Option<Position> {
         let me = self.roster.me();
         let Some(last) = self.batch(me, self.last(me)) else {
             return position;
         };
         let time = last.time_of(last.count());
-        let at_batch = |stable| Position {
+        let at_batch = |stable, marked| Position {
             source: last.source,
             time,
             observed: last.observed_after(),
             stable,
+            marked,
         };
         match position {
-            None => Some(at_batch(crate::causality::Vector::zero(self.roster.count()))),
+            None => Some(at_batch(crate::causality::Vector::zero(self.roster.count()), 0)),
             Some(position) => {
                 let same = position.source.replication_id == last.source.replication_id;
-                let later = same && last.source.offset > position.source.offset;
+                // A snapshot's batch begins a new history: its number tells that it is later.
+                let later = last.last_seq() > position.observed.get(me)
+                    || same && last.source.offset > position.source.offset;
                 let time = position.time.max(time);
                 let position = if later {
-                    at_batch(position.stable)
+                    at_batch(position.stable, position.marked)
                 } else {
                     position
                 };
@@ -109,6 +120,13 @@ impl Logs {
         self.origins
             .iter_mut()
             .for_each(|origin| origin.log.request_sync());
+    }
+
+    /// Forces everything written to disk.
+    pub fn sync_now(&mut self) -> Result<(), LogError> {
+        self.origins
+            .iter_mut()
+            .try_for_each(|origin| origin.log.sync_now())
     }
 
     /// Removes what lies below; whole segments only.

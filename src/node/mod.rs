@@ -8,6 +8,7 @@
 //! Invariant: a borrow of the shared state never lives across an await.
 
 mod applier;
+mod boot;
 mod conflicts;
 mod links;
 mod logs;

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::causality::{Hlc, Roster, SiteId, Vector};
+use crate::causality::{Hlc, Roster, Seq, SiteId, Vector};
 use crate::op::{REPLICATION_ID_BYTES, Source};
 
 /// Everything a restart goes on from.
@@ -13,9 +13,13 @@ pub(super) struct Position {
     pub time: Hlc,
     pub observed: Vector,
     pub stable: Vector,
+    /// The newest own operation that the database is known to have held.
+    pub marked: Seq,
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without the mark.
+const VERSION_1: u8 = 1;
 
 impl Position {
     /// The record's bytes; sites stand in it by name.
@@ -27,6 +31,7 @@ impl Position {
         out.put_u64_le(self.source.offset);
         out.put_u32_le(self.source.db);
         out.put_u64_le(self.time.0);
+        out.put_u64_le(self.marked);
         for site in roster.all() {
             let name = roster.name(site);
             out.put_u8(name.as_bytes().len() as u8);
@@ -39,7 +44,9 @@ impl Position {
 
     /// Reads a record; `None` if it is none of ours. Sites that are not configured any more are left out.
     pub fn decode(mut bytes: Bytes, roster: &Roster) -> Option<Position> {
-        if bytes.remaining() < 2 + REPLICATION_ID_BYTES + 8 + 4 + 8 || bytes.get_u8() != VERSION {
+        let version = bytes.try_get_u8().ok()?;
+        if !matches!(version, VERSION | VERSION_1) || bytes.remaining() < 1 + REPLICATION_ID_BYTES + 8 + 4 + 8
+        {
             return None;
         }
         let sites = bytes.get_u8();
@@ -51,6 +58,10 @@ impl Position {
             db: bytes.get_u32_le(),
         };
         let time = Hlc(bytes.get_u64_le());
+        let marked = match version {
+            VERSION => bytes.try_get_u64_le().ok()?,
+            _ => 0,
+        };
         let (mut observed, mut stable) = (Vector::zero(roster.count()), Vector::zero(roster.count()));
         for _ in 0..sites {
             let len = usize::from(bytes.try_get_u8().ok()?);
@@ -69,6 +80,7 @@ impl Position {
             time,
             observed,
             stable,
+            marked,
         })
     }
 }

@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 
 use super::logs::Logs;
 use super::position::Position;
+use crate::causality::Vector;
 use crate::config::Settings;
 use crate::control::{DatabaseLink, PeerState};
 use crate::database::Url;
-use crate::flow::Site;
+use crate::flow::{Journal, Site};
 
 /// How a peer's link stands, for the status.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +55,10 @@ pub(super) struct Shared {
     pub node: RefCell<Node>,
     /// There may be something to send to the database.
     pub apply: Notify,
+    /// The stream has a gap: which connection to apply on is the first that was made behind it, by its number.
+    pub fence: Cell<Option<u64>>,
+    /// The number of the connection to apply on that is up.
+    pub applying: Cell<Option<u64>>,
     /// Replies came for which the stream waits.
     pub stream: Notify,
     /// There may be something to send to each site.
@@ -77,6 +82,56 @@ pub(super) fn now_unix_ms() -> u64 {
 }
 
 impl Shared {
+    /// The own log may have lost its end: once every peer has given back what it holds of it, the site goes on as
+    /// after a start.
+    pub fn finish_restore(&self) {
+        let mut node = self.node.borrow_mut();
+        if !node.site.is_restoring() {
+            return;
+        }
+        let end = node.site.journal_mut().position();
+        let observed = match &end {
+            Some(end) => end.observed.clone(),
+            None => Vector::zero(node.site.roster().count()),
+        };
+        if !node.site.has_own_end(&observed) {
+            return;
+        }
+        let me = node.site.roster().me();
+        tracing::warn!(
+            last_seq = node.site.journal().last(me),
+            "the own log is whole: nobody holds more of it"
+        );
+        let marked = end.as_ref().map_or(0, |end| end.marked);
+        let end = end.map(|end| (end.source, end.observed, end.stable, end.time));
+        node.site.set_time(now_unix_ms());
+        node.site.restored(end);
+        node.site.recover_marked(marked);
+    }
+
+    /// The stream has a gap: the connection to apply on is made anew, so that nothing that was sent on it can be
+    /// executed behind the snapshot that will bridge the gap.
+    pub fn fence(&self) {
+        let mut node = self.node.borrow_mut();
+        if self.fence.get().is_none() {
+            node.captured.full_resyncs += 1;
+            self.fence.set(Some(node.captured.full_resyncs));
+        }
+        drop(node);
+        self.apply.notify_one();
+    }
+
+    /// Whether it has been made anew.
+    pub fn is_fenced(&self) -> bool {
+        let numbers = self.applying.get().zip(self.fence.get());
+        numbers.is_some_and(|(applying, fence)| applying >= fence)
+    }
+
+    /// The gap is bridged.
+    pub fn unfence(&self) {
+        self.fence.set(None);
+    }
+
     /// Lets the engine submit what is ready, and wakes who has something to send.
     pub fn advance(&self) {
         let mut node = self.node.borrow_mut();
@@ -119,6 +174,7 @@ impl Shared {
             time: node.site.time(),
             observed: node.site.observed().clone(),
             stable: node.site.stable().clone(),
+            marked: node.site.marked(),
         };
         if let Err(error) = node.site.journal_mut().append_position(&position) {
             tracing::error!(%error, "the position cannot be kept; a restart reads more of the stream again");

@@ -3,17 +3,18 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::shared::{Shared, now_unix_ms};
 use crate::capture::io::{Capture, Lost};
-use crate::capture::rdb::Item;
+use crate::capture::rdb::{Item, Kind};
 use crate::capture::{Busy, Position, Progress, ReplId, Sink, Want, backoff_ms};
 use crate::command::{Learned, ServerCommand};
 use crate::control::DatabaseLink;
 use crate::database::io::{command, connect, greet};
-use crate::echo::is_ours;
-use crate::flow::StreamError;
+use crate::echo::{captured_key_of, is_ours};
+use crate::flow::{Journal, Snapshot, SnapshotError, StreamError};
+use crate::op::Source;
 use crate::resp::reply::Value;
 
 /// Why the stream is not taken.
@@ -31,18 +32,27 @@ pub(super) enum Refusal {
         /// Keys seen.
         keys: u64,
     },
-    /// The stream cannot be continued where it was left.
+    /// The log may have lost its end.
     #[error(
-        "the database cannot continue its stream where this site left it (a new history, or the backlog is too \
-         short: raise repl-backlog-size); what happened in between is not known and a snapshot would be needed. \
-         Nothing was changed. If all sites' databases are known to hold the same data now, start with --agreed"
+        "the end of this site's own log may be lost (the machine went down, or an older copy of the data directory was \
+         put back): nothing is captured until every peer has said what it holds of it"
+    )]
+    Restoring,
+    /// The snapshot that would bridge a gap is not taken.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The stream cannot be continued where it was left, and a snapshot will bridge the gap once nothing that was
+    /// sent on an older connection can be executed behind it.
+    #[error(
+        "the database cannot continue its stream where this site left it (a crash, or the backlog is too short: \
+         raise repl-backlog-size); a snapshot of it will bridge the gap"
     )]
     Gap,
 }
 
 impl Refusal {
     fn is_final(&self) -> bool {
-        !matches!(self, Refusal::Stream(_))
+        !matches!(self, Refusal::Stream(_) | Refusal::Gap | Refusal::Restoring)
     }
 }
 
@@ -51,6 +61,10 @@ struct StreamSink<'a> {
     resync: Option<Position>,
     db: u32,
     keys: u64,
+    /// What bridges a gap, while it is read.
+    snapshot: Option<Snapshot>,
+    /// The database, expiry and type of the key whose value comes next.
+    key: Option<(u32, Bytes, Kind, Option<i64>)>,
     /// The newest GETACK for which the position was kept.
     getack: Option<u64>,
 }
@@ -66,6 +80,21 @@ impl StreamSink<'_> {
         let node = self.shared.node.borrow();
         let site = &node.site;
         site.source().is_none() || site.observed().entries().all(|(_, seq)| seq == 0)
+    }
+
+    /// The value of a key of the snapshot that bridges a gap.
+    fn value(&mut self, code: u8, bytes: Option<&[u8]>) -> Result<Want, Refusal> {
+        let (Some(snapshot), Some((db, key, kind, expires))) = (&mut self.snapshot, self.key.take()) else {
+            return Ok(Want::Skip);
+        };
+        let raw = bytes.ok_or_else(|| snapshot.too_large())?;
+        if is_ours(&key) {
+            snapshot.own_key(&key, raw);
+        } else {
+            let expires = expires.and_then(|ms| u64::try_from(ms).ok());
+            snapshot.key((db, &key), kind, (code, raw), expires)?;
+        }
+        Ok(Want::Skip)
     }
 
     fn streaming(&self) {
@@ -87,16 +116,21 @@ impl Sink for StreamSink<'_> {
             .stream_begins(id_bytes(position.replid), position.offset, db);
         node.captured.continues += 1;
         drop(node);
+        self.shared.unfence();
         self.streaming();
         tracing::info!(replication_id = %position.replid, offset = position.offset, "the stream goes on");
         Ok(())
     }
 
     fn on_full_resync(&mut self, position: Position) -> Result<(), Refusal> {
-        if !self.is_new_site() && !self.shared.agreed.get() {
+        let is_gap = !self.is_new_site() && !self.shared.agreed.get();
+        if is_gap && !self.shared.is_fenced() {
+            self.shared.fence();
             return Err(Refusal::Gap);
         }
         self.resync = Some(position);
+        let bytes_max = self.shared.settings.snapshot_bytes_max;
+        self.snapshot = is_gap.then(|| self.shared.node.borrow().site.snapshot(bytes_max));
         let mut node = self.shared.node.borrow_mut();
         node.database.link = DatabaseLink::Snapshot;
         node.captured.full_resyncs += 1;
@@ -112,6 +146,21 @@ impl Sink for StreamSink<'_> {
                 let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                 self.db = number.unwrap_or(0);
             }
+            Item::Header { version, .. } => {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.version(version);
+                }
+            }
+            Item::Key {
+                db,
+                key,
+                kind,
+                expire_at_ms,
+            } if self.snapshot.is_some() => {
+                self.key = Some((db, Bytes::copy_from_slice(key), kind, expire_at_ms));
+                return Ok(Want::Raw);
+            }
+            Item::Raw { code, bytes } => return self.value(code, bytes),
             Item::Key { key, .. } if !is_ours(key) => {
                 self.keys += 1;
                 if !self.shared.agreed.get() {
@@ -127,19 +176,45 @@ impl Sink for StreamSink<'_> {
         let Some(position) = self.resync.take() else {
             return Ok(());
         };
+        if self.shared.node.borrow().site.is_restoring() {
+            return Err(Refusal::Restoring);
+        }
+        let source = Source {
+            replication_id: id_bytes(position.replid),
+            offset: position.offset,
+            db: self.db,
+        };
         let mut node = self.shared.node.borrow_mut();
-        node.site
-            .stream_begins(id_bytes(position.replid), position.offset, self.db);
+        match self.snapshot.take() {
+            None => node
+                .site
+                .stream_begins(source.replication_id, source.offset, source.db),
+            Some(snapshot) => {
+                self.keys = snapshot.keys();
+                node.site.set_time(now_unix_ms());
+                node.site.adopt(snapshot, source)?;
+                tracing::warn!(
+                    keys = self.keys,
+                    "a snapshot of the database bridges the gap in its stream"
+                );
+            }
+        }
         drop(node);
+        self.shared.unfence();
         self.streaming();
         self.shared.agreed.set(false);
         self.shared.apply.notify_one();
+        self.shared.moved.notify_one();
+        self.shared.wake_links();
         tracing::info!(replication_id = %position.replid, offset = position.offset, keys = self.keys, "the stream begins");
         Ok(())
     }
 
     fn on_stream(&mut self, stream: &mut BytesMut) -> Result<(), Refusal> {
         let mut node = self.shared.node.borrow_mut();
+        if node.site.is_restoring() {
+            return Err(Refusal::Restoring);
+        }
         node.site.set_time(now_unix_ms());
         let me = node.site.roster().me();
         let before = crate::flow::Journal::last(node.site.journal(), me);
@@ -209,6 +284,9 @@ async fn once(shared: &Shared, attempt: &mut u32) -> (String, bool) {
         Ok(stream) => stream,
         Err(error) => return (error, false),
     };
+    if shared.node.borrow().site.is_restoring() {
+        return (Refusal::Restoring.to_string(), false);
+    }
     let start = shared.node.borrow().site.source();
     let start = start.and_then(|source| {
         Some(Position {
@@ -221,9 +299,12 @@ async fn once(shared: &Shared, attempt: &mut u32) -> (String, bool) {
         resync: None,
         db: 0,
         keys: 0,
+        snapshot: None,
+        key: None,
         getack: None,
     };
-    let settings = crate::capture::Settings::default();
+    let mut settings = crate::capture::Settings::default();
+    settings.rdb.value_bytes_max = shared.settings.snapshot_bytes_max;
     let mut counters = crate::capture::Counters::default();
     let lost = Capture::new(stream, start, &settings, &mut counters)
         .run(&mut sink, &shared.stream)
@@ -250,7 +331,16 @@ async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
     let name = format!("syncer-{}-stream", shared.settings.site);
     let info = greet(&mut stream, &shared.url, &name).await.map_err(say)?;
     let learned = learn(&mut stream).await;
+    let captured = captured(shared, &mut stream).await;
     let mut node = shared.node.borrow_mut();
+    let me = node.site.roster().me();
+    let log = Journal::last(node.site.journal(), me);
+    if captured.is_some_and(|captured| captured > log) && !shared.agreed.get() {
+        node.site.begin_restore();
+        drop(node);
+        shared.finish_restore();
+        node = shared.node.borrow_mut();
+    }
     let (major, minor, patch) = info.version;
     node.database.server_version = format!("{} {major}.{minor}.{patch}", info.product);
     let is_valkey = info.product == "valkey";
@@ -260,6 +350,15 @@ async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
         node.site.learn(learned);
     }
     Ok(stream)
+}
+
+/// The mark that the database holds of this site's own operations.
+async fn captured(shared: &Shared, stream: &mut crate::database::io::Stream) -> Option<u64> {
+    let key = captured_key_of(shared.settings.site);
+    match command(stream, &[b"GET", &key]).await.ok()? {
+        Value::BulkString(text) => std::str::from_utf8(&text).ok()?.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Asks the server which commands it knows. A user that may not ask gets the built-in table.

@@ -23,6 +23,9 @@ use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
 use crate::link::{Local, Session};
 
+/// Between two marks behind own operations.
+const MARK_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Why a syncer cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -113,6 +116,7 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
     tokio::task::spawn_local(acknowledge(Rc::clone(&shared)));
+    tokio::task::spawn_local(mark(Rc::clone(&shared)));
     tokio::task::spawn_local(housekeeping(Rc::clone(&shared)));
     tokio::task::spawn_local(Rc::clone(&links).accept(listener));
     for peer in &shared.settings.peers {
@@ -131,7 +135,10 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     }
     tracing::info!("stopping");
     shared.keep_position();
-    shared.node.borrow_mut().site.journal_mut().request_sync();
+    match shared.node.borrow_mut().site.journal_mut().sync_now() {
+        Ok(()) => super::boot::forget(&shared.settings.data_dir),
+        Err(error) => tracing::warn!(%error, "the log could not be forced to disk"),
+    }
     Ok(())
 }
 
@@ -172,6 +179,8 @@ async fn build(
         started: Instant::now(),
         node: RefCell::new(node),
         apply: Notify::new(),
+        fence: Cell::default(),
+        applying: Cell::default(),
         stream: Notify::new(),
         links: roster.all().map(|_| Notify::new()).collect(),
         moved: Notify::new(),
@@ -256,7 +265,13 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
             &position.stable,
             position.time,
         );
+        site.recover_marked(position.marked);
     }
+    if super::boot::went_down(&settings.data_dir) && settings.log.sync != LogSync::Always {
+        tracing::warn!("the machine went down while the syncer ran: the own log's end is asked of the peers");
+        site.begin_restore();
+    }
+    super::boot::note(&settings.data_dir);
     Ok(site)
 }
 
@@ -273,6 +288,19 @@ async fn acknowledge(shared: Rc<Shared>) {
         shared.node.borrow_mut().site.prune();
         shared.apply.notify_one();
         shared.wake_links();
+    }
+}
+
+/// Puts a mark behind what was captured, ten times a second at most.
+async fn mark(shared: Rc<Shared>) {
+    let mut ticks = tokio::time::interval(MARK_PAUSE);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let is_marked = shared.node.borrow_mut().site.mark();
+        if is_marked {
+            shared.apply.notify_one();
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub const MARK_BYTES: usize = 21;
 pub const FLAG_CONTINUES: u8 = 1;
 /// The command has more keys than the fingerprint tells, or none.
 pub const FLAG_KEYS_INSIDE: u8 = 2;
+/// The command is part of a snapshot: it yields to everything concurrent.
+pub const FLAG_STATE: u8 = 4;
 
 /// Where the source's stream stood behind a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,11 @@ impl Row {
     /// Whether the next row belongs to the same unit.
     pub fn continues(&self) -> bool {
         self.flags & FLAG_CONTINUES != 0
+    }
+
+    /// Whether it is part of a snapshot.
+    pub fn is_state(&self) -> bool {
+        self.flags & FLAG_STATE != 0
     }
 
     /// Whether the keys have to be read from the command.

@@ -12,7 +12,7 @@ mod build;
 mod fingerprint;
 
 pub use batch::{
-    Batch, BatchError, FLAG_CONTINUES, FLAG_KEYS_INSIDE, Mark, REPLICATION_ID_BYTES, Row, Source,
+    Batch, BatchError, FLAG_CONTINUES, FLAG_KEYS_INSIDE, FLAG_STATE, Mark, REPLICATION_ID_BYTES, Row, Source,
 };
 pub use build::{Builder, Place};
 pub use fingerprint::Fingerprinter;

@@ -3,8 +3,8 @@
 //! A client whose connection breaks does not know whether its last commands were executed. So after quiet a
 //! counter must lie between what was acknowledged and that plus what is unknown, and be equal at all sites.
 //!
-//! Databases end in order here (`SHUTDOWN SAVE`). After a `kill -9` a database comes back with a new replication
-//! id, and what it had written last is in no stream: that is refused (`refuse.rs`), not bridged.
+//! Databases end in order (`SHUTDOWN SAVE`) and by `kill -9`; then they have an append-only file that is synced
+//! before they answer, so whatever they have told is in it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::client::encode;
-use crate::support::{Client, Cluster, LONG, Random, Way, wait_until};
+use crate::support::{Client, Cluster, LONG, Random, ServerOptions, Way, wait_until};
 
 const COUNTERS: u64 = 16;
 const PIPELINE: usize = 4;
@@ -125,6 +125,8 @@ enum Fault {
     FreezeSyncer(usize),
     EndDatabase(usize),
     EndDatabaseKillSyncer(usize),
+    KillDatabase(usize),
+    KillDatabaseAndSyncer(usize),
     Cut,
     DropConnections,
     Stall,
@@ -134,9 +136,9 @@ enum Fault {
 }
 
 /// Plays `faults` in random order while both sites are written, then checks every counter.
-fn chaos(name: &str, faults: &[Fault], rounds: usize) {
+fn chaos(name: &str, options: &ServerOptions, faults: &[Fault], rounds: usize) {
     let mut random = Random::announced(name);
-    let mut cluster = Cluster::build(2).database_proxies().start();
+    let mut cluster = Cluster::build(2).servers(options).database_proxies().start();
     let tally = Arc::new(Tally::default());
     let ports: Vec<_> = cluster.sites.iter().map(|site| site.server.port).collect();
     let mut writers: Vec<_> = ports
@@ -196,7 +198,17 @@ fn begin(cluster: &mut Cluster, fault: Fault) {
         // A database that ends waits for the replicas it has; what it wrote while it had none is in no stream.
         cluster.wait_connected();
     }
+    if matches!(fault, Fault::KillDatabase(_) | Fault::KillDatabaseAndSyncer(_)) {
+        // Of two databases that crash before they have heard of each other, the later snapshot wins.
+        cluster.wait_connected();
+        exchanged(cluster);
+    }
     match fault {
+        Fault::KillDatabase(n) => cluster.sites[n].server.kill(),
+        Fault::KillDatabaseAndSyncer(n) => {
+            cluster.sites[n].server.kill();
+            cluster.sites[n].kill();
+        }
         Fault::KillSyncer(n) => cluster.sites[n].kill(),
         Fault::KillBothSyncers => cluster.sites.iter_mut().for_each(crate::support::Site::kill),
         Fault::FreezeSyncer(n) => cluster.sites[n].signal(Signal::STOP),
@@ -219,12 +231,20 @@ fn end(cluster: &mut Cluster, fault: Fault) {
         Fault::KillSyncer(n) => cluster.sites[n].start(),
         Fault::KillBothSyncers => cluster.sites.iter_mut().for_each(crate::support::Site::start),
         Fault::FreezeSyncer(n) => cluster.sites[n].signal(Signal::CONT),
-        Fault::EndDatabase(n) => cluster.sites[n].server.restart(),
-        Fault::EndDatabaseKillSyncer(n) => {
+        Fault::EndDatabase(n) | Fault::KillDatabase(n) => cluster.sites[n].server.restart(),
+        Fault::EndDatabaseKillSyncer(n) | Fault::KillDatabaseAndSyncer(n) => {
             cluster.sites[n].start();
             cluster.sites[n].server.restart();
         }
         _ => cluster.heal_all(),
+    }
+}
+
+/// Everything that was written so far is at both sites.
+fn exchanged(cluster: &Cluster) {
+    for n in 0..2 {
+        let count = cluster.client(n).ok(&format!("INCR exchanged:{n}")).text();
+        cluster.wait_value(1 - n, &format!("GET exchanged:{n}"), &count);
     }
 }
 
@@ -254,17 +274,50 @@ const DATABASES_TOO: &[Fault] = &[
     Fault::StallOneWay(1),
 ];
 
+const CRASHES: &[Fault] = &[
+    Fault::KillDatabase(0),
+    Fault::KillSyncer(0),
+    Fault::KillDatabase(1),
+    Fault::KillSyncer(1),
+    Fault::KillDatabaseAndSyncer(0),
+    Fault::Cut,
+    Fault::KillDatabaseAndSyncer(1),
+    Fault::Stall,
+    Fault::StallDatabase(0),
+    Fault::StallOneWay(1),
+];
+
+/// An append-only file that is synced before every answer.
+fn always() -> ServerOptions {
+    let options = ServerOptions {
+        aof: true,
+        ..ServerOptions::default()
+    };
+    options.with("appendfsync", "always")
+}
+
 #[test]
 fn counters_are_exact_without_faults() {
-    chaos("no faults", &[], 0);
+    chaos("no faults", &ServerOptions::default(), &[], 0);
 }
 
 #[test]
 fn counters_are_exact_while_syncers_die_and_links_break() {
-    chaos("syncers and links", PROCESSES_AND_LINKS, 10);
+    chaos(
+        "syncers and links",
+        &ServerOptions::default(),
+        PROCESSES_AND_LINKS,
+        10,
+    );
 }
 
 #[test]
 fn counters_are_exact_while_everything_ends() {
-    chaos("everything", DATABASES_TOO, 20);
+    chaos("everything", &ServerOptions::default(), DATABASES_TOO, 20);
+}
+
+/// Twenty rounds, ten databases and syncers killed in them.
+#[test]
+fn counters_are_exact_while_everything_is_killed() {
+    chaos("everything is killed", &always(), CRASHES, 20);
 }

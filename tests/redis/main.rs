@@ -8,6 +8,7 @@ mod support;
 mod atomic;
 mod conflicts;
 mod counters;
+mod crash;
 mod errors;
 mod forms;
 mod harness;

@@ -55,47 +55,6 @@ fn a_database_with_unknown_data_is_refused() {
     assert_eq!(cluster.client(1).ok("EXISTS later").int(), 0);
 }
 
-/// What a killed database had written last is in no stream: nobody may go on as if nothing had happened.
-#[test]
-fn a_database_with_a_new_history_is_refused() {
-    Random::announced("a new history");
-    let options = ServerOptions {
-        aof: true,
-        ..ServerOptions::default()
-    };
-    let mut cluster = Cluster::build(2).servers(&options).start();
-    cluster.client(0).ok("INCR n");
-    cluster.converge();
-    cluster.sites[0].server.kill();
-    cluster.sites[0].server.restart();
-    wait_refusal(&cluster.sites[0], &["cannot continue", "--agreed"]);
-    // The other site goes on, and nothing of the unknown history reaches it.
-    cluster.client(0).ok("SET unseen 1");
-    cluster.client(1).ok("INCR n");
-    cluster.sites[1].wait_read();
-    assert_eq!(cluster.client(1).ok("EXISTS unseen").int(), 0);
-    assert!(!cluster.sites[0].status().expect("a status").database_is_up());
-}
-
-/// Operations must not be numbered twice.
-#[test]
-fn a_log_that_lost_its_end_ends_the_syncer() {
-    Random::announced("a lost end");
-    let mut cluster = Cluster::new(2);
-    cluster.client(0).load(&["SET a 1", "SET b 2"]);
-    cluster.converge();
-    cluster.sites[0].stop();
-    let certificate = cluster.sites[0].certificate_path();
-    let data_dir = certificate.ancestors().nth(2).expect("the data directory");
-    std::fs::remove_dir_all(data_dir.join("log")).expect("the log is there");
-    let output = cluster.sites[0].command("run", &[]);
-    assert!(!output.status.success());
-    assert_says(
-        &say(&output),
-        &["operations of site a", "numbered twice", "runbook"],
-    );
-}
-
 #[test]
 fn another_database_id_is_refused() {
     Random::announced("another database id");

@@ -1,6 +1,6 @@
 //! Restarts in any order go on where they were: by partial resync, without a lost write.
 
-use crate::support::{Cluster, Random};
+use crate::support::{Cluster, Random, ServerOptions};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Part {
@@ -12,7 +12,7 @@ enum Part {
 enum How {
     /// SIGTERM for a syncer, SHUTDOWN SAVE for a database.
     Orderly,
-    /// `kill -9`, of syncers only: a killed database without append-only file has lost its data.
+    /// `kill -9`; of databases only with an append-only file, without it they have lost their data.
     Killed,
 }
 
@@ -68,7 +68,8 @@ fn stop(cluster: &mut Cluster, part: Part, how: How) {
     match (part, how) {
         (Part::Syncer(n), How::Orderly) => cluster.sites[n].stop(),
         (Part::Syncer(n), How::Killed) => cluster.sites[n].kill(),
-        (Part::Database(n), _) => cluster.sites[n].server.shutdown("SAVE"),
+        (Part::Database(n), How::Orderly) => cluster.sites[n].server.shutdown("SAVE"),
+        (Part::Database(n), How::Killed) => cluster.sites[n].server.kill(),
     }
 }
 
@@ -170,7 +171,7 @@ fn everything_stopped_and_started_in_random_order_resumes() {
         ];
         random.shuffle(&mut parts);
         for &part in &parts {
-            // A database that was killed has a new history and is refused: see `refuse.rs`.
+            // A database that was killed has a new history: see `crash.rs` and below.
             let how = match part {
                 Part::Syncer(_) if random.below(2) == 0 => How::Killed,
                 _ => How::Orderly,
@@ -186,6 +187,36 @@ fn everything_stopped_and_started_in_random_order_resumes() {
         ledger.write(&cluster);
         cluster.wait_connected();
         assert_eq!(full_resyncs(&cluster), [0, 0], "full resyncs in round {round}");
+    }
+    ledger.check(&cluster);
+}
+
+/// Databases and syncers of three sites are killed in a random order; a killed database has its full resync.
+#[test]
+fn killed_databases_come_back() {
+    let mut random = Random::announced("killed databases");
+    let options = ServerOptions {
+        aof: true,
+        ..ServerOptions::default()
+    };
+    let options = options.with("appendfsync", "always");
+    let mut cluster = Cluster::build(3).servers(&options).start();
+    let mut ledger = Ledger::default();
+    let mut parts: Vec<_> = (0..3)
+        .flat_map(|n| [Part::Database(n), Part::Syncer(n)])
+        .collect();
+    random.shuffle(&mut parts);
+    for part in parts {
+        println!("kill of {part:?}");
+        ledger.write(&cluster);
+        // Two databases must have heard of each other's snapshot.
+        cluster.quiet();
+        ledger.write(&cluster);
+        stop(&mut cluster, part, How::Killed);
+        ledger.write(&cluster);
+        start(&mut cluster, part);
+        ledger.write(&cluster);
+        cluster.wait_connected();
     }
     ledger.check(&cluster);
 }

@@ -14,12 +14,14 @@
 //! snapshot claims. Text is plain, a small integer, or LZF-compressed (`text`); its pieces are those of a dump
 //! and stand in the room `value`.
 
+mod dump;
 mod input;
 mod layout;
 mod reader;
 mod text;
 mod walk;
 
+pub use dump::{dump, text};
 pub use layout::Kind;
 pub use reader::{Read, Reader};
 
@@ -91,6 +93,13 @@ pub enum Item<'a> {
     Value {
         /// The string; `None` if the key holds no string or one longer than `value_bytes_max`.
         text: Option<&'a [u8]>,
+    },
+    /// The value of the key just named as it stands in the snapshot, if that was asked for.
+    Raw {
+        /// The number of its type.
+        code: u8,
+        /// The bytes behind the key; `None` if they are more than `value_bytes_max`.
+        bytes: Option<&'a [u8]>,
     },
     /// The last item: complete and the checksum is right.
     End {

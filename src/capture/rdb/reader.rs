@@ -35,6 +35,7 @@ enum State {
     },
     /// The key was told; what becomes of its value is decided at the next call.
     Named {
+        code: u8,
         kind: Kind,
         parts: &'static [Part],
     },
@@ -54,6 +55,10 @@ enum Then {
     ModuleAux,
     /// A value that was asked for and is no string.
     NoText,
+    /// A value whose bytes are kept, of this type number.
+    Raw {
+        code: u8,
+    },
 }
 
 /// What happened, without the bytes.
@@ -66,6 +71,7 @@ enum Met {
     ModuleAux,
     Key { kind: Kind },
     Value { text: bool },
+    Raw { code: u8 },
     End { checksummed: bool },
 }
 
@@ -79,6 +85,9 @@ pub struct Reader {
     name: Text,
     text: Text,
     wanted: bool,
+    raw_wanted: bool,
+    /// The bytes of the value that is being read, if they are kept; `None` once they are too many.
+    raw: Option<Vec<u8>>,
     digest: Digest,
     offset: u64,
     flavour: Flavour,
@@ -107,6 +116,8 @@ impl Reader {
             name: Text::default(),
             text: Text::default(),
             wanted: false,
+            raw_wanted: false,
+            raw: None,
             digest: Digest::new(CrcAlgorithm::Crc64Redis),
             offset: 0,
             flavour: Flavour::Redis,
@@ -119,6 +130,11 @@ impl Reader {
     /// After [`Item::Key`]: the next item shall be its value.
     pub fn want_value(&mut self) {
         self.wanted = true;
+    }
+
+    /// After [`Item::Key`]: the next item shall be its value, as the bytes that stand in the snapshot.
+    pub fn want_raw(&mut self) {
+        self.raw_wanted = true;
     }
 
     /// Bytes read so far.
@@ -142,6 +158,17 @@ impl Reader {
     /// # Errors
     /// The snapshot does not read; nothing can follow.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Read<'_>, Error> {
+        // A value begins and ends with a call, so its bytes are those that the calls in between consume.
+        let keeps = match self.state {
+            State::Named { .. } if self.raw_wanted => {
+                self.raw.get_or_insert_default().clear();
+                true
+            }
+            State::Value {
+                then: Then::Raw { .. },
+            } => true,
+            _ => false,
+        };
         let mut carry = std::mem::take(&mut self.carry);
         let mut input = Input::new(bytes, self.offset, &mut carry);
         let met = loop {
@@ -153,6 +180,9 @@ impl Reader {
         let consumed = input.consumed();
         self.carry = carry;
         self.offset += consumed as u64;
+        if keeps {
+            self.keep_raw(bytes.get(..consumed).unwrap_or_default());
+        }
         if !matches!(self.state, State::Checksum | State::Over) {
             self.digest.update(bytes.get(..consumed).unwrap_or_default());
         }
@@ -160,6 +190,17 @@ impl Reader {
             consumed,
             item: self.item(met),
         })
+    }
+
+    fn keep_raw(&mut self, bytes: &[u8]) {
+        let max = self.limits.value_bytes_max;
+        if let Some(raw) = &mut self.raw {
+            if (raw.len() + bytes.len()) as u64 > max {
+                self.raw = None;
+            } else {
+                raw.extend_from_slice(bytes);
+            }
+        }
     }
 
     /// One move.
@@ -185,8 +226,11 @@ impl Reader {
                 }
             }),
             State::Key { code } => self.key(code, input),
-            State::Named { kind, parts } => {
+            State::Named { code, kind, parts } => {
                 self.expire_at_ms = None;
+                if std::mem::take(&mut self.raw_wanted) {
+                    return Ok(self.pass_over(parts, Then::Raw { code }));
+                }
                 let wanted = std::mem::take(&mut self.wanted);
                 if wanted && kind == Kind::String {
                     return Ok(self.go(State::Wanted));
@@ -295,7 +339,8 @@ impl Reader {
         }
         let (kind, parts) = layout(self.flavour, code).unwrap_or((Kind::String, &[]));
         self.wanted = false;
-        self.state = State::Named { kind, parts };
+        self.raw_wanted = false;
+        self.state = State::Named { code, kind, parts };
         Ok(Met::Key { kind })
     }
 
@@ -311,6 +356,7 @@ impl Reader {
             Then::Function => Met::Function,
             Then::ModuleAux => Met::ModuleAux,
             Then::NoText => Met::Value { text: false },
+            Then::Raw { code } => Met::Raw { code },
         })
     }
 
@@ -359,6 +405,10 @@ impl Reader {
             },
             Met::Value { text } => Item::Value {
                 text: text.then(|| self.text.bytes()),
+            },
+            Met::Raw { code } => Item::Raw {
+                code,
+                bytes: self.raw.as_deref(),
             },
             Met::End { checksummed } => Item::End { checksummed },
         })

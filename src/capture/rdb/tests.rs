@@ -58,8 +58,13 @@ fn read(pieces: &[&[u8]], limits: Limits) -> Result<Vec<String>, Error> {
                 break;
             };
             items.push(show(item));
-            if matches!(item, Item::Key { key, .. } if key.starts_with(b"want")) {
+            let asks = |name: &[u8]| matches!(item, Item::Key { key, .. } if key.starts_with(name));
+            let (wanted, raw) = (asks(b"want"), asks(b"raw"));
+            if wanted {
                 reader.want_value();
+            }
+            if raw {
+                reader.want_raw();
             }
         }
     }
@@ -85,6 +90,7 @@ fn show(item: Item<'_>) -> String {
             expire_at_ms,
         } => format!("key {db} {} {kind:?} {expire_at_ms:?}", text(key)),
         Item::Value { text: value } => format!("value {:?}", value.map(text)),
+        Item::Raw { code, bytes } => format!("raw {code} {:?}", bytes.map(text)),
         Item::End { checksummed } => format!("end {checksummed}"),
     }
 }
@@ -417,4 +423,60 @@ proptest! {
         let pieces: Vec<&[u8]> = bytes.chunks(piece).collect();
         prop_assert_eq!(read(&pieces, Limits::default()), whole);
     }
+}
+
+#[test]
+fn raw_values_are_the_bytes_behind_the_key() {
+    let rdb = Rdb::new()
+        .key(0, b"raw text")
+        .text(b"hello")
+        .key(2, b"set")
+        .raw(&[2])
+        .texts(2)
+        .key(4, b"raw hash")
+        .raw(&[1])
+        .text(b"f")
+        .text(b"v")
+        .key(0, b"raw integer")
+        .raw(&[0xc0, 42])
+        .end();
+    let items = every_split(&rdb);
+    let raw: Vec<&String> = items.iter().filter(|item| item.starts_with("raw")).collect();
+    let expected = [
+        r#"raw 0 Some("\\x05hello")"#,
+        r#"raw 4 Some("\\x01\\x01f\\x01v")"#,
+        r#"raw 0 Some("\\xc0*")"#,
+    ];
+    assert_eq!(raw, expected);
+    assert_eq!(text(b"\x05hello"), Some(b"hello".to_vec()));
+    assert_eq!(text(&[0xc0, 42]), Some(b"42".to_vec()));
+    assert_eq!(text(b"\x05hello "), None);
+    assert_eq!(text(b"\x05hell"), None);
+}
+
+#[test]
+fn a_raw_value_over_the_limit_is_passed_over() {
+    let rdb = Rdb::new()
+        .key(0, b"raw long")
+        .text(b"more than eight bytes")
+        .key(0, b"raw short")
+        .text(b"few")
+        .end();
+    let limits = Limits {
+        value_bytes_max: 8,
+        ..Limits::default()
+    };
+    let items = read(&[&rdb], limits).unwrap();
+    assert!(items.contains(&"raw 0 None".to_owned()), "{items:?}");
+    assert!(
+        items.contains(&r#"raw 0 Some("\\x03few")"#.to_owned()),
+        "{items:?}"
+    );
+}
+
+/// `DUMP` of a string `v` on Redis 7.0.15.
+#[test]
+fn a_dump_is_what_the_server_makes() {
+    let dumped = b"\x00\x01v\x0a\x00\x91\x08\xce\xb2\x19\x38\x8a\xce";
+    assert_eq!(dump(0, b"\x01v", 10), dumped);
 }
