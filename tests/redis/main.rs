@@ -16,6 +16,7 @@ mod loops;
 mod refuse;
 mod restart;
 mod snapshots;
+mod torture;
 mod values;
 mod waiting;
 mod window;
