@@ -1,0 +1,102 @@
+//! What leaves a key in conflict: operations that nothing can conflict with any more become its base.
+
+use std::collections::BTreeSet;
+
+use super::Actual;
+use super::KeyState;
+use crate::causality::{Dot, Vector};
+use crate::converge::content::Content;
+use crate::converge::difference::difference;
+use crate::converge::evaluate::evaluate;
+use crate::converge::mutation::{Mutation, off};
+use crate::converge::operation::Operation;
+use crate::converge::replay::{Root, canonical};
+
+impl KeyState {
+    /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
+    pub fn prune(&mut self, stable: &Vector) -> bool {
+        if self.is_in_flight() || self.snapshot || self.waiting_for.is_some() || self.dirty {
+            return false;
+        }
+        if self.operations.iter().all(|op| stable.includes(op.dot)) {
+            return true;
+        }
+        if self.operations.iter().all(Operation::is_elementwise) {
+            self.fold_stable(stable);
+        } else {
+            self.fold_replayed(stable);
+        }
+        false
+    }
+
+    /// Once the database holds what the canonical order gives, and all that stays has rules by element and has
+    /// seen the rest, the rest is base: a busy key does not stay with a replay for ever.
+    fn fold_replayed(&mut self, stable: &Vector) {
+        let order = canonical(&self.operations);
+        let is_kept = |op: &Operation| !stable.includes(op.dot);
+        let dots = order.order.iter().map(|&at| self.operations[at].dot);
+        let has_settled = match &self.actual.trace {
+            Some((root, done)) => *root == order.root && dots.eq(done.iter().copied()),
+            None => false,
+        };
+        let are_simple = |kept: &Operation| {
+            let sees_rest = (self.operations.iter()).all(|op| is_kept(op) || kept.sees(op.dot));
+            kept.is_elementwise() && !kept.is_reset() && sees_rest
+        };
+        if !has_settled || !self.operations.iter().filter(|op| is_kept(op)).all(are_simple) {
+            return;
+        }
+        self.operations.retain(is_kept);
+        let done: Vec<Dot> = canonical(&self.operations)
+            .order
+            .iter()
+            .map(|&at| self.operations[at].dot)
+            .collect();
+        self.base = Content::unknown();
+        let mut content = Content::unknown();
+        for op in &self.operations {
+            content = content.after(&op.effect);
+        }
+        self.actual = Actual {
+            content,
+            trace: Some((Root::Base, done)),
+        };
+    }
+
+    /// Folds into the base what is stable and in the past of everything that stays.
+    fn fold_stable(&mut self, stable: &Vector) {
+        // What is stable and was seen by everything that stays.
+        let mut seen = stable.clone();
+        loop {
+            let before = seen.clone();
+            for op in self.operations.iter().filter(|op| !before.includes(op.dot)) {
+                if !off(Mutation::FoldStable) {
+                    seen.meet(&op.past);
+                }
+            }
+            if seen == before {
+                break;
+            }
+        }
+        let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(|op| seen.includes(op.dot));
+        if folded.is_empty() {
+            self.operations = kept;
+            return;
+        }
+        self.base = evaluate(&self.base, &folded);
+        self.operations = kept;
+        if let Some((root, done)) = &mut self.actual.trace {
+            // What is folded is base now, for the trace as well.
+            *root = Root::Base;
+            let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
+            done.retain(|dot| kept.contains(dot));
+        } else if difference(&evaluate(&self.base, &self.operations), &self.actual.content) == Ok(Vec::new())
+        {
+            let order = canonical(&self.operations).order;
+            let order = order.iter().map(|&at| self.operations[at].dot).collect();
+            self.actual.trace = Some((Root::Base, order));
+        }
+    }
+}
