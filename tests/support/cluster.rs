@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::MARKER_PREFIX;
 use super::client::Client;
 use super::proxy::{Proxy, Way};
 use super::server::{RedisServer, ServerOptions};
 use super::site::{PeerEntry, Site};
+use super::status::Status;
 use super::wait::LONG;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -277,7 +279,7 @@ impl Cluster {
             let status = site.status();
             quiet &= status
                 .as_ref()
-                .is_some_and(|s| s.number("database.offset") >= offset && s.is_quiet());
+                .is_some_and(|s| s.number("database.offset") >= offset && s.is_quiet() && is_marked(site, s));
             let status = status.map_or("no status".into(), |s| s.0.to_string());
             seen.push(format!("{} at {offset}: {status}", site.name));
             if !quiet {
@@ -317,6 +319,14 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// The mark of what was captured last has been written, which happens at most ten times a second.
+fn is_marked(site: &Site, status: &Status) -> bool {
+    let captured = status.last_seq(&site.name);
+    let key = [MARKER_PREFIX, site.name.as_bytes(), b":captured"].concat();
+    let mark = site.server.client().args(&[b"GET".as_slice(), &key]);
+    captured == 0 || mark.bytes() == Some(captured.to_string().as_bytes())
 }
 
 /// A stream grows by PINGs of 14 bytes even when nobody writes.

@@ -39,6 +39,16 @@ impl Status {
         )
     }
 
+    /// The last operation of a site in this site's log; 0 for none.
+    pub fn last_seq(&self, site: &str) -> u64 {
+        let origins = self.at("log.origins").and_then(Value::as_array);
+        let found = origins.and_then(|all| {
+            let of_site = |origin: &&Value| origin.get("site").and_then(Value::as_str) == Some(site);
+            all.iter().find(of_site)?.get("last_seq")?.as_u64()
+        });
+        found.unwrap_or(0)
+    }
+
     /// The syncer reads its database's replication stream.
     pub fn database_is_up(&self) -> bool {
         self.text("database.link_state") == "streaming"
