@@ -56,6 +56,9 @@ impl Disk for Memory {
             .truncate(bytes as usize);
         Ok(())
     }
+    fn force(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.0.borrow_mut().remove(&segment).map(drop).ok_or_else(lost)
     }
