@@ -321,12 +321,18 @@ impl Cluster {
     }
 }
 
-/// The mark of what was captured last has been written, which happens at most ten times a second.
+/// The mark of what was captured last has been written, which happens at most ten times a second. It is in database 0
+/// unless a SWAPDB moved it.
 fn is_marked(site: &Site, status: &Status) -> bool {
     let captured = status.last_seq(&site.name);
     let key = [MARKER_PREFIX, site.name.as_bytes(), b":captured"].concat();
-    let mark = site.server.client().args(&[b"GET".as_slice(), &key]);
-    captured == 0 || mark.bytes() == Some(captured.to_string().as_bytes())
+    let mut client = site.server.client();
+    let mut is_in = |db: u8| {
+        client.ok(&format!("SELECT {db}"));
+        let mark = client.args(&[b"GET".as_slice(), &key]);
+        mark.bytes() == Some(captured.to_string().as_bytes())
+    };
+    captured == 0 || (0..16).any(&mut is_in)
 }
 
 /// A stream grows by PINGs of 14 bytes even when nobody writes.
