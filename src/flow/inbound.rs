@@ -186,23 +186,21 @@ impl<J: Journal> Site<J> {
         };
         let from = (seq - batch.first_seq) as usize;
         let past = batch.past_of(from);
-        let is_ready = |site: SiteIx| {
-            off(Mutation::CausalOrder) || site == origin || past.get(site) <= self.known_of(site)
-        };
-        if !self.roster.all().all(is_ready) {
+        if !self.is_ready(origin, &past) {
             return false;
         }
-        let mark = batch
-            .marks
-            .iter()
-            .map(|mark| mark.at as usize)
-            .find(|&at| at > from);
-        let to = self.deliver_rows(&batch, from, mark.unwrap_or(batch.count()), past);
+        let to = self.deliver_rows(&batch, from, past);
         if self.fault().is_some() {
             return false;
         }
         self.submitted.advance(origin, batch.first_seq + to as Seq - 1);
         true
+    }
+
+    /// Whether everything that an operation of this site has seen has been submitted here.
+    fn is_ready(&self, origin: SiteIx, past: &Vector) -> bool {
+        let mut others = self.roster.all().filter(|site| *site != origin);
+        off(Mutation::CausalOrder) || others.all(|site| past.get(site) <= self.known_of(site))
     }
 
     fn known_of(&self, site: SiteIx) -> Seq {
@@ -213,8 +211,9 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    /// Puts rows into one transaction, whole units up to its limits; gives where it stopped.
-    fn deliver_rows(&mut self, batch: &Rc<Batch>, from: usize, to: usize, mut past: Vector) -> usize {
+    /// Puts rows into one transaction, whole units up to its limits, as long as what they saw has been submitted;
+    /// gives where it stopped.
+    fn deliver_rows(&mut self, batch: &Rc<Batch>, from: usize, mut past: Vector) -> usize {
         self.flush_repairs();
         let origin = batch.origin;
         self.past.building = Some(Txn::new(self.next_txn, origin));
@@ -223,10 +222,18 @@ impl<J: Journal> Site<J> {
             self.settings.transaction_commands_max,
             self.settings.transaction_bytes_max,
         );
+        let mut marks = batch.marks_behind(from).iter().peekable();
         let mut start = batch.start_of(from);
         let mut at = from;
-        while at < to {
-            let Some(row) = batch.row(at) else { break };
+        while let Some(row) = batch.row(at) {
+            let mut saw_more = false;
+            while let Some(mark) = marks.next_if(|mark| mark.at as usize == at) {
+                past.advance(mark.site, mark.seq.max(past.get(mark.site)));
+                saw_more = true;
+            }
+            if saw_more && !self.is_ready(origin, &past) {
+                break;
+            }
             let seq = batch.first_seq + at as Seq;
             self.deliver_row(
                 batch,

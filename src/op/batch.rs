@@ -175,7 +175,8 @@ impl Batch {
 
     /// Timestamp of a row.
     pub fn time_of(&self, at: usize) -> Hlc {
-        match self.marks.iter().rev().find(|mark| mark.at as usize <= at) {
+        let behind = self.marks.partition_point(|mark| mark.at as usize <= at);
+        match self.marks[..behind].last() {
             Some(mark) => mark.time.plus((at - mark.at as usize) as u64),
             None => self.time.plus(at as u64),
         }
@@ -189,6 +190,12 @@ impl Batch {
         }
         past.advance(self.origin, self.first_seq + at as Seq - 1);
         past
+    }
+
+    /// The marks behind a row.
+    pub fn marks_behind(&self, at: usize) -> &[Mark] {
+        let first = self.marks.partition_point(|mark| mark.at as usize <= at);
+        &self.marks[first..]
     }
 
     /// What had been observed behind the last operation, with everything up to the source's offset.

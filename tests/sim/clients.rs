@@ -70,8 +70,11 @@ pub struct Mix {
 
 impl Mix {
     /// A mix.
-    pub fn of(random: &mut Random) -> Mix {
-        let pool = if random.chance(60) { ELEMENTWISE } else { WHOLE };
+    pub fn of(random: &mut Random, long: bool) -> Mix {
+        let pool = match random.chance(60) || long {
+            true => ELEMENTWISE,
+            false => WHOLE,
+        };
         let families = (0..random.pick(&[1, 1, 1, 2, 3]))
             .map(|_| random.pick(pool))
             .collect();

@@ -12,6 +12,9 @@ use crate::resp::{Words, show};
 /// What the scheduler can let a site do.
 pub const ACTIONS: usize = 9;
 
+/// One seed of so many is a long run at full speed: many operations gather while a site is away.
+const LONG_EVERY: u64 = 50;
+
 /// Something that happens.
 #[derive(Debug, Clone)]
 pub enum What {
@@ -106,16 +109,20 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51);
         let sites = [2, 2, 2, 3, 3, 4, 5][random.below(7) as usize];
-        let writes = if random.chance(40) {
-            4 + random.below(12)
-        } else {
-            20 + random.below(80)
+        let long = seed % LONG_EVERY == LONG_EVERY - 1;
+        let writes = match (long, random.chance(40)) {
+            (true, _) => 300 + random.below(1_200),
+            (false, true) => 4 + random.below(12),
+            (false, false) => 20 + random.below(80),
         };
-        let steps = writes * random.pick(&[2, 4, 8, 16, 40]);
+        let steps = match long {
+            true => writes / random.pick(&[1, 2, 4, 8]),
+            false => writes * random.pick(&[2, 4, 8, 16, 40]),
+        };
         let hosts = (0..sites).map(|_| host(&mut random)).collect::<Vec<_>>();
         let weights = (0..sites).map(|_| pace(&mut random)).collect();
         let mut events = Vec::new();
-        let mix = Mix::of(&mut random);
+        let mix = Mix::of(&mut random, long);
         for number in 0..writes {
             let site = random.below(sites as u64) as usize;
             events.push((random.below(steps), site, write(&mut random, &mix, number)));

@@ -20,6 +20,8 @@ struct Options {
     keep_going: bool,
     /// Known failures are failures, too.
     strict: bool,
+    /// From one seed to the next.
+    step: u64,
 }
 
 fn options(seeds: Option<u64>) -> Options {
@@ -30,6 +32,7 @@ fn options(seeds: Option<u64>) -> Options {
         threads: std::thread::available_parallelism().map_or(2, usize::from),
         keep_going: false,
         strict: false,
+        step: 1,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -38,6 +41,7 @@ fn options(seeds: Option<u64>) -> Options {
             "--seed" => options.seed = number(),
             "--from" => options.from = number().unwrap_or(0),
             "--seeds" => options.seeds = number(),
+            "--step" => options.step = number().unwrap_or(1).max(1),
             "--threads" => options.threads = number().unwrap_or(1) as usize,
             "--strict" => options.strict = true,
             "--keep-going" => options.keep_going = true,
@@ -103,13 +107,13 @@ fn report(seed: u64, plan: &Plan, failure: &str) {
 fn search(options: &Options) -> ExitCode {
     let begin = Instant::now();
     let next = AtomicU64::new(options.from);
-    let end = options.seeds.map_or(u64::MAX, |seeds| options.from + seeds);
+    let end = options.seeds.map_or(u64::MAX, |seeds| options.from + seeds * options.step);
     let failed: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     let (done, known) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         while !stop.load(Ordering::Relaxed) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let seed = next.fetch_add(options.step, Ordering::Relaxed);
             if seed >= end {
                 return;
             }
