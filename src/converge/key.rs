@@ -5,8 +5,9 @@
 //! raced is repaired again.
 
 mod fold;
+mod held;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::render::render;
 use super::replay::{Root, any_concurrent, arbiter, canonical};
+use self::held::{Actual, Flight, Held, Step};
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
 
@@ -33,8 +35,7 @@ pub struct KeyState {
     key: Bytes,
     operations: Vec<Operation>,
     base: Content,
-    actual: Actual,
-    in_flight: VecDeque<Flight>,
+    held: Held,
     snapshot: bool,
     /// The value is to be shipped whatever the rules say of whose turn it is.
     demanded: bool,
@@ -47,30 +48,6 @@ pub struct KeyState {
     /// Delivered, and neither submitted nor made up for by a repair.
     pending: BTreeSet<Dot>,
     losses: Vec<Loss>,
-}
-
-/// What the database holds at the stream position read so far.
-#[derive(Debug, Clone)]
-struct Actual {
-    content: Content,
-    /// The root and the operations executed since, verbatim; `None` after a repair that was not one of them.
-    trace: Option<(Root, Vec<Dot>)>,
-}
-
-/// Commands that were submitted and have not been seen in the stream.
-#[derive(Debug, Clone)]
-struct Flight {
-    txn: TxnId,
-    restart: Option<Root>,
-    steps: Vec<Step>,
-}
-
-/// One submitted command.
-#[derive(Debug, Clone)]
-struct Step {
-    effect: Effect,
-    /// The operation, when the command is one of them, verbatim.
-    dot: Option<Dot>,
 }
 
 /// What to submit for a key, in one marked transaction.
@@ -97,11 +74,7 @@ impl KeyState {
             key,
             operations: Vec::new(),
             base: Content::unknown(),
-            actual: Actual {
-                content: Content::unknown(),
-                trace: Some((Root::Base, Vec::new())),
-            },
-            in_flight: VecDeque::new(),
+            held: Held::new(),
             snapshot: false,
             demanded: false,
             waiting_for: None,
@@ -184,8 +157,8 @@ impl KeyState {
                 super::content::Value::Plus(_) | super::content::Value::ScorePlus(_)
             )
         });
-        self.actual = Actual { content, trace: None };
-        self.in_flight.clear();
+        *self.held.actual_mut() = Actual { content, trace: None };
+        self.held.forget_flights();
         self.snapshot = false;
     }
 
@@ -199,9 +172,7 @@ impl KeyState {
 
     /// Adds an operation that the database has executed, at this point of the stream.
     pub fn executed(&mut self, op: Operation) {
-        self.actual.content =
-            std::mem::replace(&mut self.actual.content, Content::unknown()).after(&op.effect);
-        extend(&mut self.actual.trace, &op.effect, op.dot);
+        self.held.actual_mut().execute(&op);
         self.add(op);
     }
 
@@ -211,7 +182,7 @@ impl KeyState {
             effect: op.effect.clone(),
             dot: Some(op.dot),
         };
-        self.in_flight.push_back(Flight {
+        self.held.submit(Flight {
             txn,
             restart: None,
             steps: vec![step],
@@ -229,7 +200,8 @@ impl KeyState {
     /// What it saw of the key went then; what followed it stands on nothing.
     pub fn flushed_before(&mut self, flush: Operation, arrived: Dot) {
         let flying: Vec<Dot> = self
-            .in_flight
+            .held
+            .in_flight()
             .iter()
             .flat_map(|flight| flight.steps.iter().filter_map(|step| step.dot))
             .collect();
@@ -244,16 +216,13 @@ impl KeyState {
                 content: Content::absent(),
                 trace: Some((Root::Empty, Vec::new())),
             };
-            for op in self
+            let stay = self
                 .operations
                 .iter()
                 .filter(executed)
-                .filter(|op| !flush.sees(op.dot))
-            {
-                actual.content = actual.content.after(&op.effect);
-                extend(&mut actual.trace, &op.effect, op.dot);
-            }
-            self.actual = actual;
+                .filter(|op| !flush.sees(op.dot));
+            stay.for_each(|op| actual.execute(op));
+            *self.held.actual_mut() = actual;
         }
         self.add(flush);
     }
@@ -286,24 +255,17 @@ impl KeyState {
 
     /// Whether something of ours is on its way to the key.
     pub fn is_in_flight(&self) -> bool {
-        !self.in_flight.is_empty()
+        !self.held.in_flight().is_empty()
     }
 
     /// A transaction has come back: for each of this key's commands in it, whether it took effect.
     pub fn echoed(&mut self, txn: TxnId, effective: &[bool]) {
-        let mut results = effective.iter().copied();
-        // Nearly always at the front; behind it only if the database refused one and took the next.
-        while let Some(at) = self.in_flight.iter().position(|flight| flight.txn == txn) {
-            let Some(flight) = self.in_flight.remove(at) else {
-                return;
-            };
-            self.fold(&flight, |_| results.next().unwrap_or(true));
-        }
+        self.held.echoed(txn, effective);
     }
 
     /// The value that was read in a transaction of ours has become this operation.
     pub fn shipped(&mut self, op: Operation) {
-        extend(&mut self.actual.trace, &op.effect, op.dot);
+        self.held.shipped(&op);
         self.snapshot = false;
         self.add(op);
     }
@@ -311,46 +273,6 @@ impl KeyState {
     /// The value could not be read after all; the next reconcile tries again.
     pub fn snapshot_failed(&mut self) {
         self.snapshot = false;
-    }
-
-    fn fold(&mut self, flight: &Flight, mut effective: impl FnMut(usize) -> bool) {
-        if let Some(root) = flight.restart {
-            self.actual.trace = Some((root, Vec::new()));
-        }
-        for (at, step) in flight.steps.iter().enumerate() {
-            let content = std::mem::replace(&mut self.actual.content, Content::unknown());
-            self.actual.content = if effective(at) {
-                content.after(&step.effect)
-            } else {
-                content.after_no_effect(&step.effect)
-            };
-            match step.dot {
-                Some(dot) => extend(&mut self.actual.trace, &step.effect, dot),
-                None if flight.restart.is_some() && at == 0 => {}
-                None if matches!(step.effect, Effect::Expire { .. }) => {}
-                None => self.actual.trace = None,
-            }
-        }
-    }
-
-    /// What the database will hold once everything in flight has been executed.
-    fn expected(&self) -> Actual {
-        let mut expected = self.actual.clone();
-        for flight in &self.in_flight {
-            if let Some(root) = flight.restart {
-                expected.trace = Some((root, Vec::new()));
-            }
-            for (at, step) in flight.steps.iter().enumerate() {
-                expected.content = expected.content.after_if_possible(&step.effect);
-                match step.dot {
-                    Some(dot) => extend(&mut expected.trace, &step.effect, dot),
-                    None if flight.restart.is_some() && at == 0 => {}
-                    None if matches!(step.effect, Effect::Expire { .. }) => {}
-                    None => expected.trace = None,
-                }
-            }
-        }
-        expected
     }
 
     /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`. A key that has
@@ -371,10 +293,9 @@ impl KeyState {
 
     fn compare(&mut self, me: SiteIx, txn: TxnId) -> Repair {
         let demanded = std::mem::take(&mut self.demanded);
-        let expected = self.expected();
         if self.operations.iter().all(Operation::is_elementwise) {
             let want = evaluate(&self.base, &self.operations);
-            if let Ok(effects) = difference(&want, &expected.content) {
+            if let Ok(effects) = difference(&want, &self.held.expected().content) {
                 self.pending.clear();
                 let repair = self.submit_effects(effects, txn);
                 return Repair {
@@ -382,9 +303,9 @@ impl KeyState {
                     ..repair
                 };
             }
-            return self.replay(me, txn, &expected, true, demanded);
+            return self.replay(me, txn, true, demanded);
         }
-        self.replay(me, txn, &expected, false, demanded)
+        self.replay(me, txn, false, demanded)
     }
 
     fn submit_effects(&mut self, effects: Vec<Effect>, txn: TxnId) -> Repair {
@@ -396,7 +317,7 @@ impl KeyState {
             .into_iter()
             .map(|effect| Step { effect, dot: None })
             .collect();
-        self.in_flight.push_back(Flight {
+        self.held.submit(Flight {
             txn,
             restart: None,
             steps,
@@ -411,11 +332,11 @@ impl KeyState {
         &mut self,
         me: SiteIx,
         txn: TxnId,
-        expected: &Actual,
         out_of_reach: bool,
         demanded: bool,
     ) -> Repair {
         let canonical = canonical(&self.operations);
+        let trace = self.held.expected().trace.clone();
         let order: Vec<Dot> = canonical
             .order
             .iter()
@@ -429,10 +350,9 @@ impl KeyState {
         let tainted = contested || (decided && (unknown_root || derived));
         let arbiter = arbiter(&self.operations, &canonical.order);
         // Repairs by element have brought the database to where no order of operations tells how.
-        let lost = unknown_root && expected.trace.is_none() && !self.is_in_flight();
+        let lost = unknown_root && trace.is_none() && !self.is_in_flight();
         if demanded || arbiter == Some(me) && (tainted || lost) {
-            let done: Option<BTreeSet<Dot>> = expected
-                .trace
+            let done: Option<BTreeSet<Dot>> = trace
                 .as_ref()
                 .map(|(_, done)| done.iter().copied().collect());
             let is_missing = |&at: &usize| {
@@ -448,7 +368,7 @@ impl KeyState {
                 ..self.submit_verbatim(&missing, txn)
             };
         }
-        if let Some((root, done)) = &expected.trace
+        if let Some((root, done)) = &trace
             && *root == canonical.root
             && order.starts_with(done)
             && !contested
@@ -482,7 +402,7 @@ impl KeyState {
                 dot: Some(op.dot),
             })
             .collect();
-        self.in_flight.push_back(Flight {
+        self.held.submit(Flight {
             txn,
             restart: None,
             steps,
@@ -512,7 +432,7 @@ impl KeyState {
                 dot: Some(self.operations[at].dot),
             });
         }
-        self.in_flight.push_back(Flight {
+        self.held.submit(Flight {
             txn,
             restart: Some(root),
             steps,
@@ -527,7 +447,7 @@ impl KeyState {
     fn repair_expiry(&mut self, txn: TxnId, repair: &mut Repair) {
         use super::content::Expiry;
         let want = super::expiry::register(&self.base, &self.operations.iter().collect::<Vec<_>>());
-        let have = self.expected().content;
+        let have = &self.held.expected().content;
         let at_unix_ms = match want {
             Expiry::Unknown => return,
             Expiry::Never => None,
@@ -538,20 +458,5 @@ impl KeyState {
         }
         let expiry = self.submit_effects(vec![Effect::Expire { at_unix_ms }], txn);
         repair.commands.extend(expiry.commands);
-    }
-}
-
-/// The trace after one more operation: a reset starts it anew, an expiry time is not part of it.
-fn extend(trace: &mut Option<(Root, Vec<Dot>)>, effect: &Effect, dot: Dot) {
-    match effect {
-        Effect::Expire { .. } => {}
-        Effect::Del => *trace = Some((Root::Empty, Vec::new())),
-        Effect::Set { .. } => *trace = Some((Root::Empty, vec![dot])),
-        Effect::Restore { .. } => *trace = Some((Root::State(dot), Vec::new())),
-        _ => {
-            if let Some((_, done)) = trace {
-                done.push(dot);
-            }
-        }
     }
 }

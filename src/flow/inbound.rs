@@ -285,10 +285,20 @@ impl<J: Journal> Site<J> {
         };
         match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
-            Verdict::InConflict => self.contest(),
+            Verdict::InConflict => {
+                self.weigh(bytes);
+                self.contest();
+            }
             Verdict::Unknown => return,
         }
         self.meet_flushes(dot, past);
+    }
+
+    /// What a repair stands for counts, too: otherwise no limit would hold where repairs are small.
+    fn weigh(&mut self, bytes: usize) {
+        if let Some(txn) = &mut self.past.building {
+            txn.bytes += bytes;
+        }
     }
 
     /// A whole value never reaches the database as it came.
@@ -376,6 +386,7 @@ impl<J: Journal> Site<J> {
             for fingerprint in fingerprints {
                 self.converge.remote_slowly(arrival(fingerprint), &mut self.past);
             }
+            self.weigh(bytes);
             self.contest();
         } else {
             for fingerprint in fingerprints {

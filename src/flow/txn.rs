@@ -111,7 +111,7 @@ pub struct Txn {
     pub pieces: Vec<Piece>,
     /// Commands, and bytes, that it carries.
     pub commands: usize,
-    /// Bytes that it carries.
+    /// Bytes that it carries, and of operations that its repairs stand for.
     pub bytes: usize,
     /// The mark that it puts behind this site's own operations; 0 for none.
     pub(super) captured: Seq,

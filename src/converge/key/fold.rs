@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Actual;
 use super::KeyState;
+use super::held::Actual;
 use crate::causality::{Dot, Vector};
 use crate::converge::content::Content;
 use crate::converge::difference::difference;
@@ -35,7 +35,7 @@ impl KeyState {
         let order = canonical(&self.operations);
         let is_kept = |op: &Operation| !stable.includes(op.dot);
         let dots = order.order.iter().map(|&at| self.operations[at].dot);
-        let has_settled = match &self.actual.trace {
+        let has_settled = match &self.held.actual().trace {
             Some((root, done)) => *root == order.root && dots.eq(done.iter().copied()),
             None => false,
         };
@@ -57,7 +57,7 @@ impl KeyState {
         for op in &self.operations {
             content = content.after(&op.effect);
         }
-        self.actual = Actual {
+        *self.held.actual_mut() = Actual {
             content,
             trace: Some((Root::Base, done)),
         };
@@ -87,16 +87,16 @@ impl KeyState {
         }
         self.base = evaluate(&self.base, &folded);
         self.operations = kept;
-        if let Some((root, done)) = &mut self.actual.trace {
+        if let Some((root, done)) = &mut self.held.actual_mut().trace {
             // What is folded is base now, for the trace as well.
             *root = Root::Base;
             let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
             done.retain(|dot| kept.contains(dot));
-        } else if difference(&evaluate(&self.base, &self.operations), &self.actual.content) == Ok(Vec::new())
+        } else if difference(&evaluate(&self.base, &self.operations), &self.held.actual().content) == Ok(Vec::new())
         {
             let order = canonical(&self.operations).order;
             let order = order.iter().map(|&at| self.operations[at].dot).collect();
-            self.actual.trace = Some((Root::Base, order));
+            self.held.actual_mut().trace = Some((Root::Base, order));
         }
     }
 }
