@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::contested::Contested;
-use super::key::{KeyState, Repair, TxnId};
+use super::key::{KeyState, Repair, Took, TxnId};
 use super::losses::{Loss, Rule};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
@@ -99,6 +99,8 @@ pub struct Converge {
     dirty: Vec<(u64, u32, Bytes)>,
     /// Told to nobody yet; the newest are left out when nobody asks.
     losses: Vec<Loss>,
+    /// What had been executed when this run took over from an earlier one.
+    taken_over: Option<Vector>,
 }
 
 impl Converge {
@@ -113,7 +115,15 @@ impl Converge {
             contested: Vec::new(),
             dirty: Vec::new(),
             losses: Vec::new(),
+            taken_over: None,
         }
+    }
+
+    /// From here on this run alone writes, and it knows what it does. What an earlier one did to the keys of these
+    /// operations is not known: the database may have refused one transaction and executed the next, which was
+    /// meant to follow it.
+    pub fn take_over(&mut self, executed: &Vector) {
+        self.taken_over = Some(executed.clone());
     }
 
     /// Keeps at most about `memory_max` bytes of the window in memory, the rest on `disk`.
@@ -424,6 +434,22 @@ impl Converge {
         }
         // As they were and will be executed. What was executed and is concurrent commutes, so time will do.
         found.sort_by_key(|(in_flight, _, _, operation)| (*in_flight, operation.order()));
+        let taken_over = self.taken_over.take();
+        let is_earlier = |dot| taken_over.as_ref().is_some_and(|executed| executed.includes(dot));
+        let (earlier, later): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(_, _, _, operation)| is_earlier(operation.dot));
+        self.taken_over = taken_over;
+        let is_lost = !earlier.is_empty();
+        self.enter(fingerprint, earlier);
+        if is_lost {
+            let lose = |states: &mut Vec<KeyState>| states.iter_mut().for_each(KeyState::lose_actual);
+            self.conflicts.change(fingerprint, lose);
+        }
+        self.enter(fingerprint, later);
+    }
+
+    fn enter(&mut self, fingerprint: u64, found: Vec<(Option<TxnId>, u32, Bytes, Operation)>) {
         for (in_flight, db, key, operation) in found {
             self.conflicts
                 .enter_key((fingerprint, db, &key), |key| match in_flight {
@@ -433,12 +459,10 @@ impl Converge {
         }
     }
 
-    /// A transaction came back with, for each of this key's commands in it, whether it took effect.
-    pub fn echoed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId, effective: &[bool]) {
+    /// A transaction came back with what came of each of this key's commands in it.
+    pub fn echoed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), txn: TxnId, took: &[Took]) {
         let place = (fingerprint, db, key);
-        let known = self
-            .conflicts
-            .change_key(place, |state| state.echoed(txn, effective));
+        let known = self.conflicts.change_key(place, |state| state.echoed(txn, took));
         if known.is_some() && !off(Mutation::CompareAtEcho) {
             self.compare(fingerprint, db, key);
         }

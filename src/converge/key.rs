@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+pub use self::held::Took;
+use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, kind_of};
 use super::difference::difference;
 use super::evaluate::evaluate;
@@ -18,7 +20,6 @@ use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::render::render;
 use super::replay::{Root, any_concurrent, arbiter, canonical};
-use self::held::{Actual, Flight, Held, Step};
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
 
@@ -147,7 +148,7 @@ impl KeyState {
     /// Forgets what the database holds: after a restart, what was in flight is not known. Everything the rules
     /// prescribe absolutely is submitted again; relative commands were counted by their markers.
     pub fn lose_actual(&mut self) {
-        let executed = evaluate(&Content::unknown(), &self.elementwise_executed());
+        let executed = evaluate(&self.base, &self.elementwise_executed());
         let mut content = Content::unknown();
         content.kind = executed.kind;
         content.elements = executed.elements;
@@ -258,9 +259,9 @@ impl KeyState {
         !self.held.in_flight().is_empty()
     }
 
-    /// A transaction has come back: for each of this key's commands in it, whether it took effect.
-    pub fn echoed(&mut self, txn: TxnId, effective: &[bool]) {
-        self.held.echoed(txn, effective);
+    /// A transaction has come back with what came of each of this key's commands in it.
+    pub fn echoed(&mut self, txn: TxnId, took: &[Took]) {
+        self.held.echoed(txn, took);
     }
 
     /// The value that was read in a transaction of ours has become this operation.
@@ -328,13 +329,7 @@ impl KeyState {
         }
     }
 
-    fn replay(
-        &mut self,
-        me: SiteIx,
-        txn: TxnId,
-        out_of_reach: bool,
-        demanded: bool,
-    ) -> Repair {
+    fn replay(&mut self, me: SiteIx, txn: TxnId, out_of_reach: bool, demanded: bool) -> Repair {
         let canonical = canonical(&self.operations);
         let trace = self.held.expected().trace.clone();
         let order: Vec<Dot> = canonical
@@ -352,9 +347,7 @@ impl KeyState {
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
         if demanded || arbiter == Some(me) && (tainted || lost) {
-            let done: Option<BTreeSet<Dot>> = trace
-                .as_ref()
-                .map(|(_, done)| done.iter().copied().collect());
+            let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
             let is_missing = |&at: &usize| {
                 let dot = &self.operations[at].dot;
                 match &done {

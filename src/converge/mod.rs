@@ -27,7 +27,7 @@ mod settled;
 mod window;
 
 pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, Verdict};
-pub use key::{KeyState, Repair, TxnId};
+pub use key::{KeyState, Repair, Took, TxnId};
 pub use losses::{Loss, Rule};
 pub use operation::Operation;
 pub use settled::Settled;

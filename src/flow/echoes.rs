@@ -5,16 +5,17 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::events::{Effects, Event};
+use super::align::{Alignment, Removal};
+use super::events::{Effects, Event, Removed};
 use super::journal::Journal;
 use super::outbound::{Boundary, Progress, State, StreamError, arg};
 use super::site::Site;
 use super::txn::Outcome;
-use crate::command::{Class, Control, EffectClass, Spec};
+use crate::command::{Class, Control, EffectClass, KeyRule, Spec};
 use crate::converge::TxnId;
 use crate::converge::mutation::{Mutation, off};
 use crate::echo::Marker;
-use crate::op::Row;
+use crate::op::{FLAG_KEYS_INSIDE, Row};
 use crate::resp::encode;
 
 #[derive(Debug)]
@@ -23,13 +24,8 @@ pub(super) struct Echo {
     pub txn: Option<TxnId>,
     /// Whole transaction as it should come back; empty once it is compared command by command.
     pub whole: Vec<Bytes>,
-    /// Commands still expected, the next one last.
-    each: Vec<(u32, Bytes)>,
-    one_by_one: bool,
-    /// Removals that were taken for ours although commands on their key stood before ours. If they were the
-    /// server's own, ours is still to come, and is no client's.
-    spare: Vec<(u32, Bytes)>,
-    pub effective: Vec<bool>,
+    /// Once it is compared command by command.
+    each: Option<Box<Alignment>>,
     pub at: Boundary,
 }
 
@@ -89,10 +85,7 @@ impl<J: Journal> Site<J> {
             marker,
             txn: id,
             whole,
-            each: Vec::new(),
-            one_by_one: false,
-            spare: Vec::new(),
-            effective: Vec::new(),
+            each: None,
             at,
         });
         if !inside {
@@ -109,13 +102,10 @@ impl<J: Journal> Site<J> {
             return;
         };
         if let Some(id) = echo.txn
-            && !echo.one_by_one
+            && echo.each.is_none()
             && let Some(txn) = self.past.in_flight.iter().find(|txn| txn.id == id)
         {
-            echo.each = txn.each_command();
-            echo.effective = vec![false; echo.each.len()];
-            echo.each.reverse();
-            echo.one_by_one = true;
+            echo.each = Some(Box::new(Alignment::of(txn)));
         }
     }
 
@@ -137,49 +127,62 @@ impl<J: Journal> Site<J> {
             Class::Write(_) => {}
         }
         self.begin_each();
-        let frame = &buf[pos..pos + len];
-        let State::Echo(echo) = &mut self.reading.state else {
+        let db = self.reading.db;
+        let State::Echo(Echo { each: Some(each), .. }) = &mut self.reading.state else {
             return Ok(Progress::Used(len));
         };
-        if echo.txn.is_none() {
-            return Ok(Progress::Used(len));
-        }
-        let deletes = matches!(
-            spec.class,
-            Class::Write(EffectClass::Delete | EffectClass::HashRemove)
-        );
-        let skipped = expected_at(&echo.each, (self.reading.db, frame), deletes);
-        if let Some((skipped, passes_its_key)) = skipped {
-            if passes_its_key {
-                echo.spare.push((self.reading.db, Bytes::copy_from_slice(frame)));
-            }
-            let done = echo.effective.len() - echo.each.len() + skipped;
-            echo.effective[done] = true;
-            let left = echo.each.len() - skipped - 1;
-            echo.each.truncate(left);
-            return Ok(Progress::Used(len));
-        }
-        if let Some(at) = echo
-            .spare
-            .iter()
-            .position(|(db, spare)| *db == self.reading.db && spare == frame)
-        {
-            echo.spare.remove(at);
-            return Ok(Progress::Used(len));
-        }
-        // The server's own: a key of ours had expired. That is a local write, before ours.
-        if let Class::Write(class) = spec.class
-            && deletes
-        {
-            self.push_row(spec, class, 0, buf, pos, len);
-        }
+        let removes = match spec.class {
+            Class::Write(class @ (EffectClass::Delete | EffectClass::HashRemove)) => Some((*spec, class)),
+            _ => None,
+        };
+        each.find(db, &buf[pos..pos + len], removes);
         Ok(Progress::Used(len))
+    }
+
+    /// The server's own removal: a key of ours had expired. For the others that is a local write, before ours.
+    fn push_removal(&mut self, removal: Removal, buf: &[u8]) -> Option<Removed> {
+        let parsed = self.past.parse(&removal.command)?;
+        let key = parsed.args.get(1)?.clone();
+        let effect = parsed.shares.into_iter().find_map(|share| share.effect)?;
+        let row = Row {
+            end: 0,
+            flags: match removal.spec.keys {
+                KeyRule::One(_) => 0,
+                _ => FLAG_KEYS_INSIDE,
+            },
+            class: removal.class,
+            db: removal.db as u16,
+            fingerprint: self.past.fingerprints.of(removal.db, &key),
+        };
+        self.counters.captured += 1;
+        self.stamp();
+        self.builder.push_owned(removal.command, row, buf);
+        self.reading.rows_seen += 1;
+        Some(Removed {
+            behind: removal.behind,
+            db: removal.db,
+            key,
+            effect,
+        })
     }
 
     /// The transaction that came back is over; `buf` is the block that is being read.
     pub(super) fn end_echo(&mut self, all: bool, buf: &[u8]) -> Result<(), StreamError> {
         let State::Echo(echo) = std::mem::replace(&mut self.reading.state, State::Between) else {
             return Ok(());
+        };
+        let effects = match (echo.txn, echo.each) {
+            (None, _) => Effects::Unknown,
+            (Some(_), _) if all => Effects::All,
+            (Some(_), None) => Effects::Each(Vec::new(), Vec::new()),
+            (Some(_), Some(each)) => {
+                let (effective, own) = each.finish();
+                let own = own.into_iter();
+                let removed = own
+                    .filter_map(|removal| self.push_removal(removal, buf))
+                    .collect();
+                Effects::Each(effective, removed)
+            }
         };
         let site = self
             .roster
@@ -198,11 +201,6 @@ impl<J: Journal> Site<J> {
             }
         }
         tracing::debug!(origin = %echo.marker.origin, seq, txn = ?echo.txn, begins = echo.at.offset, "echo");
-        let effects = match echo.txn {
-            None => Effects::Unknown,
-            Some(_) if all => Effects::All,
-            Some(_) => Effects::Each(echo.effective),
-        };
         self.events.push_back(Event::Rows(self.reading.rows_seen));
         let seq = site.map_or(0, |_| seq);
         self.events.push_back(Event::Echo {
@@ -282,45 +280,4 @@ pub(super) fn compare_whole(expected: &[Bytes], stream: &[u8]) -> Whole {
     } else {
         Whole::Equal(stream.len() - rest.len() + EXEC.len())
     }
-}
-
-/// Whether a command of the stream is one that we sent: the same bytes, or, where the server writes it anew
-/// (XCLAIM), the same command on the same key.
-fn same_command(expected: &[u8], found: &[u8]) -> bool {
-    expected == found
-        || (head(expected) == head(found) && head(found).is_some_and(|(name, _)| name == b"XCLAIM"))
-}
-
-/// How many of the commands still expected, the last one first, stand before the one that this is, and whether
-/// others on its key are among them.
-///
-/// A removal may be the server's own: an expired key goes when a command touches it. But commands of ours before
-/// our own removal may have been without effect, and a removal by nobody would take clients' writes away at the
-/// other sites. So it is ours if it is next on its key, or if nothing but commands on its key stands before it.
-fn expected_at(each: &[(u32, Bytes)], (db, found): (u32, &[u8]), deletes: bool) -> Option<(usize, bool)> {
-    let expected = || each.iter().rev();
-    if !deletes {
-        let same = |(of, expected): &(u32, Bytes)| *of == db && same_command(expected, found);
-        return Some((expected().position(same)?, false));
-    }
-    let key = head(found)?.1;
-    let of_its_key =
-        |(of, expected): &(u32, Bytes)| *of == db && head(expected).is_some_and(|(_, first)| first == key);
-    let at = expected().position(|(of, expected)| *of == db && expected == found)?;
-    let before = expected().take(at);
-    let next = before.clone().all(|expected| !of_its_key(expected));
-    let alone = before.clone().all(of_its_key);
-    (next || alone).then_some((at, !next))
-}
-
-/// Name and first argument of a command in RESP.
-fn head(command: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut lines = command
-        .split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.next()?;
-    lines.next()?;
-    let name = lines.next()?;
-    lines.next()?;
-    Some((name, lines.next()?))
 }

@@ -10,8 +10,9 @@ use super::site::{Barrier, Site};
 use super::txn::{Outcome, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
+use crate::command::effect::Effect;
 use crate::converge::mutation::{Mutation, off};
-use crate::converge::{Arrival, Operation, TxnId};
+use crate::converge::{Arrival, Operation, Took, TxnId};
 use crate::op::{Batch, Row};
 
 /// Something the stream said.
@@ -41,9 +42,47 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) enum Effects {
     All,
-    Each(Vec<bool>),
+    Each(Vec<bool>, Vec<Removed>),
     /// It was sent by an earlier run.
     Unknown,
+}
+
+/// What the server removed by itself within a transaction.
+#[derive(Debug)]
+pub(super) struct Removed {
+    /// Behind so many of the transaction's commands.
+    pub behind: usize,
+    pub db: u32,
+    pub key: Bytes,
+    pub effect: Effect,
+}
+
+impl Effects {
+    /// What came of a key's commands at these places.
+    fn of(&self, (db, key): (u32, &Bytes), places: &[usize]) -> Vec<Took> {
+        let Effects::Each(each, removed) = self else {
+            return vec![Took::whole(); places.len()];
+        };
+        let effect = |&place: &usize| each.get(place).copied().unwrap_or(false);
+        let effects = places.iter().map(effect);
+        let mut took: Vec<Took> = effects
+            .map(|effect| Took {
+                effect,
+                removed: None,
+            })
+            .collect();
+        for removed in removed
+            .iter()
+            .filter(|removed| removed.db == db && removed.key == key)
+        {
+            // Before its first command it is an operation like any other.
+            let before = places.partition_point(|&place| place < removed.behind);
+            if let Some(last) = before.checked_sub(1) {
+                took[last].removed = Some(removed.effect.clone());
+            }
+        }
+        took
+    }
 }
 
 impl<J: Journal> Site<J> {
@@ -254,17 +293,10 @@ impl<J: Journal> Site<J> {
                 continue;
             }
             told.push(key);
-            let places = shares
-                .iter()
-                .filter(|share| (share.0, share.1, &share.2) == key)
-                .map(|share| share.3);
-            let effective: Vec<bool> = places
-                .map(|place| match effects {
-                    Effects::All | Effects::Unknown => true,
-                    Effects::Each(each) => each.get(place).copied().unwrap_or(false),
-                })
-                .collect();
-            self.converge.echoed(key, txn.id, &effective);
+            let its = shares.iter().filter(|share| (share.0, share.1, &share.2) == key);
+            let places: Vec<usize> = its.map(|share| share.3).collect();
+            let took = effects.of((key.1, key.2), &places);
+            self.converge.echoed(key, txn.id, &took);
         }
         let read = matches!(&txn.outcome, Some(Outcome::Executed(dumps)) if !dumps.is_empty());
         if !read {

@@ -8,6 +8,7 @@
 //! anybody else can see it; remote operations are submitted in causal order; what a marker covers is never
 //! submitted again; the position that is kept never lies inside a unit.
 
+mod align;
 mod dumps;
 mod echoes;
 mod events;

@@ -189,7 +189,6 @@ impl<J: Journal> Site<J> {
         {
             match compare_whole(&echo.whole, rest) {
                 Whole::Equal(len) => {
-                    echo.effective = Vec::new();
                     return self.end_echo(true, buf).map(|()| Progress::Used(len));
                 }
                 Whole::NotYet => return Ok(Progress::Stop(Stop::Drained)),

@@ -190,7 +190,7 @@ fn sequence(seed: u64, client: &mut Client, replica: &mut Replica) {
     let mut random = random::Random::new(seed);
     let mut model = Database::new(Version::Redis70, 0);
     // The real one's link has chosen database 0 or another before; the model's sends SELECT like a new one.
-    let mix = Mix::of(&mut random);
+    let mix = Mix::of(&mut random, false);
     for n in 0..WRITES {
         let (db, commands, block) = match write(&mut random, &mix, n) {
             What::Write { db, commands, block } => (db, commands, block),

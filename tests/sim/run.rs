@@ -107,7 +107,9 @@ fn report(seed: u64, plan: &Plan, failure: &str) {
 fn search(options: &Options) -> ExitCode {
     let begin = Instant::now();
     let next = AtomicU64::new(options.from);
-    let end = options.seeds.map_or(u64::MAX, |seeds| options.from + seeds * options.step);
+    let end = options
+        .seeds
+        .map_or(u64::MAX, |seeds| options.from + seeds * options.step);
     let failed: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     let (done, known) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -92,7 +92,10 @@ impl KeyState {
             *root = Root::Base;
             let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
             done.retain(|dot| kept.contains(dot));
-        } else if difference(&evaluate(&self.base, &self.operations), &self.held.actual().content) == Ok(Vec::new())
+        } else if difference(
+            &evaluate(&self.base, &self.operations),
+            &self.held.actual().content,
+        ) == Ok(Vec::new())
         {
             let order = canonical(&self.operations).order;
             let order = order.iter().map(|&at| self.operations[at].dot).collect();

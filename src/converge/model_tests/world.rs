@@ -10,7 +10,7 @@ use super::database::{Command, Database, Value};
 use crate::causality::{Clock, Dot, SiteIx, Stability, Vector};
 use crate::command::effect::Effect;
 use crate::converge::{
-    Arrival, Converge, History, KeyOperation, KeyRepair, Operation, Settled, TxnId, Verdict,
+    Arrival, Converge, History, KeyOperation, KeyRepair, Operation, Settled, Took, TxnId, Verdict,
 };
 
 /// What the clients do.
@@ -441,16 +441,19 @@ impl World {
         }
         self.sites[at].settled.release(txn.id);
         for key in keys {
-            let flags: Vec<bool> = txn
+            let took: Vec<Took> = txn
                 .steps
                 .iter()
                 .zip(effective)
                 .filter(|(step, _)| step.fingerprint == key)
-                .map(|(_, effective)| *effective)
+                .map(|(_, &effect)| Took {
+                    effect,
+                    removed: None,
+                })
                 .collect();
             let state = dumps.iter().find(|(dumped, _)| *dumped == key);
             let repairs = self.with_converge(at, None, |converge, _, next| {
-                converge.echoed((key, 0, &name(key)), txn.id, &flags);
+                converge.echoed((key, 0, &name(key)), txn.id, &took);
                 converge.settle(next)
             });
             self.submit(at, None, repairs);

@@ -1,0 +1,197 @@
+//! What the database holds of a key at the stream position read so far, and what it will hold once everything that
+//! is in flight has been executed.
+
+use std::collections::VecDeque;
+
+use crate::causality::Dot;
+use crate::command::effect::Effect;
+use crate::converge::content::Content;
+use crate::converge::operation::Operation;
+use crate::converge::replay::Root;
+
+use super::TxnId;
+
+/// A key's content as far as it is known, and how it came to be.
+#[derive(Debug, Clone)]
+pub(super) struct Actual {
+    pub content: Content,
+    /// The root and the operations executed since, verbatim; `None` after a repair that was not one of them.
+    pub trace: Option<(Root, Vec<Dot>)>,
+}
+
+/// Commands that were submitted and have not been seen in the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub txn: TxnId,
+    pub restart: Option<Root>,
+    pub steps: Vec<Step>,
+}
+
+/// One submitted command.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub effect: Effect,
+    /// The operation, when the command is one of them, verbatim.
+    pub dot: Option<Dot>,
+}
+
+/// What came of a command of ours.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Took {
+    /// Whether it took effect.
+    pub effect: bool,
+    /// What the server itself removed right behind it, because it had expired.
+    pub removed: Option<Effect>,
+}
+
+impl Took {
+    /// As it was meant.
+    pub fn whole() -> Took {
+        Took {
+            effect: true,
+            removed: None,
+        }
+    }
+}
+
+impl Actual {
+    /// Nothing is known, and nothing happened yet.
+    pub fn base() -> Actual {
+        Actual {
+            content: Content::unknown(),
+            trace: Some((Root::Base, Vec::new())),
+        }
+    }
+
+    /// An operation took effect.
+    pub fn execute(&mut self, op: &Operation) {
+        self.content = std::mem::replace(&mut self.content, Content::unknown()).after(&op.effect);
+        self.extend(&op.effect, op.dot);
+    }
+
+    /// The trace after one more operation: a reset starts it anew, an expiry time is not part of it.
+    fn extend(&mut self, effect: &Effect, dot: Dot) {
+        match effect {
+            Effect::Expire { .. } => {}
+            Effect::Del => self.trace = Some((Root::Empty, Vec::new())),
+            Effect::Set { .. } => self.trace = Some((Root::Empty, vec![dot])),
+            Effect::Restore { .. } => self.trace = Some((Root::State(dot), Vec::new())),
+            _ => {
+                if let Some((_, done)) = &mut self.trace {
+                    done.push(dot);
+                }
+            }
+        }
+    }
+
+    /// After the commands of a transaction; `next` gives the content after each, and what was removed behind it.
+    fn take<'a>(
+        &mut self,
+        flight: &Flight,
+        mut next: impl FnMut(Content, &Effect) -> (Content, Option<&'a Effect>),
+    ) {
+        if let Some(root) = flight.restart {
+            self.trace = Some((root, Vec::new()));
+        }
+        for (at, step) in flight.steps.iter().enumerate() {
+            let content = std::mem::replace(&mut self.content, Content::unknown());
+            let (content, removed) = next(content, &step.effect);
+            self.content = content;
+            match step.dot {
+                Some(dot) => self.extend(&step.effect, dot),
+                None if flight.restart.is_some() && at == 0 => {}
+                None if matches!(step.effect, Effect::Expire { .. }) => {}
+                None => self.trace = None,
+            }
+            if let Some(removed) = removed {
+                let content = std::mem::replace(&mut self.content, Content::unknown());
+                self.content = content.after(removed);
+                self.trace = (*removed == Effect::Del).then(|| (Root::Empty, Vec::new()));
+            }
+        }
+    }
+
+    fn foresee(&mut self, flight: &Flight) {
+        self.take(flight, |content, effect| {
+            (content.after_if_possible(effect), None)
+        });
+    }
+}
+
+/// What the database holds, what is on its way, and what both give together.
+#[derive(Debug)]
+pub(super) struct Held {
+    actual: Actual,
+    in_flight: VecDeque<Flight>,
+    /// Kept for as long as nothing but submissions happen: however many are in flight, the next costs only itself.
+    expected: Option<Actual>,
+}
+
+impl Held {
+    pub fn new() -> Held {
+        Held {
+            actual: Actual::base(),
+            in_flight: VecDeque::new(),
+            expected: None,
+        }
+    }
+
+    pub fn actual(&self) -> &Actual {
+        &self.actual
+    }
+
+    /// To change what is known of the database.
+    pub fn actual_mut(&mut self) -> &mut Actual {
+        self.expected = None;
+        &mut self.actual
+    }
+
+    pub fn in_flight(&self) -> &VecDeque<Flight> {
+        &self.in_flight
+    }
+
+    /// Nothing is on its way any more, as far as is known.
+    pub fn forget_flights(&mut self) {
+        self.expected = None;
+        self.in_flight.clear();
+    }
+
+    pub fn submit(&mut self, flight: Flight) {
+        if let Some(expected) = &mut self.expected {
+            expected.foresee(&flight);
+        }
+        self.in_flight.push_back(flight);
+    }
+
+    /// A transaction has come back with what came of each of its commands.
+    pub fn echoed(&mut self, txn: TxnId, took: &[Took]) {
+        let mut took = took.iter();
+        // Nearly always at the front; behind it only if the database refused one and took the next.
+        while let Some(at) = self.in_flight.iter().position(|flight| flight.txn == txn) {
+            let Some(flight) = self.in_flight.remove(at) else {
+                return;
+            };
+            self.actual_mut()
+                .take(&flight, |content, effect| match took.next() {
+                    None => (content.after(effect), None),
+                    Some(took) if took.effect => (content.after(effect), took.removed.as_ref()),
+                    Some(took) => (content.after_no_effect(effect), took.removed.as_ref()),
+                });
+        }
+    }
+
+    /// A value that was read has become an operation: the trace starts with it.
+    pub fn shipped(&mut self, op: &Operation) {
+        self.actual_mut().extend(&op.effect, op.dot);
+    }
+
+    /// What the database will hold once everything in flight has been executed.
+    pub fn expected(&mut self) -> &Actual {
+        let (actual, in_flight) = (&self.actual, &self.in_flight);
+        self.expected.get_or_insert_with(|| {
+            let mut expected = actual.clone();
+            in_flight.iter().for_each(|flight| expected.foresee(flight));
+            expected
+        })
+    }
+}

@@ -1,0 +1,225 @@
+//! Which commands of a transaction came back, and which removals among them are the server's own.
+//!
+//! The server leaves out what had no effect, and adds the removal of a key, or of a field, that had expired. That
+//! removal may look like one of ours. A longest common subsequence of what was sent and what was found decides: so
+//! many commands as can be ours in their order are ours, and what is left is the server's. Going by the next equal
+//! command instead would pass over commands of ours that took effect, and nobody would ever know.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use similar::algorithms::{DiffHook, myers};
+
+use super::txn::Txn;
+use crate::command::{EffectClass, Spec};
+
+/// A command in its database; equal commands are equal numbers.
+type Symbol = (u32, u32);
+
+/// An echo that is compared command by command.
+#[derive(Debug, Default)]
+pub(super) struct Alignment {
+    symbols: HashMap<Bytes, u32>,
+    sent: Vec<Symbol>,
+    found: Vec<Symbol>,
+    /// Those of `found` that may be the server's own.
+    removals: Vec<(usize, Removal)>,
+}
+
+/// A removal that may be, and in the end is, the server's own.
+#[derive(Debug)]
+pub(super) struct Removal {
+    /// How many commands were sent up to the last one that came back before it.
+    pub behind: usize,
+    pub spec: Spec,
+    pub class: EffectClass,
+    pub db: u32,
+    pub command: Bytes,
+}
+
+impl Alignment {
+    /// An echo of this transaction of which nothing has come yet.
+    pub fn of(txn: &Txn) -> Alignment {
+        let mut alignment = Alignment::default();
+        for (db, command) in txn.each_command() {
+            let next = alignment.symbols.len() as u32;
+            let symbol = *alignment.symbols.entry(essence(&command)).or_insert(next);
+            alignment.sent.push((db, symbol));
+        }
+        alignment
+    }
+
+    /// A command came; `removes` if it is one that the server may send by itself.
+    pub fn find(&mut self, db: u32, command: &[u8], removes: Option<(Spec, EffectClass)>) {
+        let symbol = match is_claim(command) {
+            true => self.symbols.get(&essence(&Bytes::copy_from_slice(command))),
+            false => self.symbols.get(command),
+        };
+        // What is none of ours equals nothing.
+        let symbol = symbol.map_or(u32::MAX, |symbol| *symbol);
+        if let Some((spec, class)) = removes {
+            let command = Bytes::copy_from_slice(command);
+            let removal = Removal {
+                behind: 0,
+                spec,
+                class,
+                db,
+                command,
+            };
+            self.removals.push((self.found.len(), removal));
+        }
+        self.found.push((db, symbol));
+    }
+
+    /// All has come: for each command that was sent, whether it took effect; and the server's own removals.
+    pub fn finish(self) -> (Vec<bool>, Vec<Removal>) {
+        let mut matched = Matched {
+            sent: vec![false; self.sent.len()],
+            found: vec![None; self.found.len()],
+        };
+        let (sent, found) = (self.sent.as_slice(), self.found.as_slice());
+        let done = myers::diff_deadline_raw(&mut matched, sent, 0..sent.len(), found, 0..found.len(), None);
+        let Ok(()) = done;
+        let found = &matched.found;
+        let own = self.removals.into_iter().filter(|(at, _)| found[*at].is_none());
+        let place = |(at, removal): (usize, Removal)| Removal {
+            behind: found[..at]
+                .iter()
+                .rev()
+                .find_map(|sent| *sent)
+                .map_or(0, |sent| sent + 1),
+            ..removal
+        };
+        (matched.sent, own.map(place).collect())
+    }
+}
+
+struct Matched {
+    sent: Vec<bool>,
+    /// Which that was sent each is.
+    found: Vec<Option<usize>>,
+}
+
+impl DiffHook for Matched {
+    type Error = Infallible;
+
+    fn equal(&mut self, sent: usize, found: usize, len: usize) -> Result<(), Infallible> {
+        self.sent[sent..sent + len].fill(true);
+        for at in 0..len {
+            self.found[found + at] = Some(sent + at);
+        }
+        Ok(())
+    }
+}
+
+/// What tells a command from others: all of it, or, where the server writes it anew (XCLAIM), its name and key.
+fn essence(command: &Bytes) -> Bytes {
+    match is_claim(command) {
+        true => head(command).map_or_else(|| command.clone(), |key| [b"XCLAIM ", key].concat().into()),
+        false => command.clone(),
+    }
+}
+
+fn is_claim(command: &[u8]) -> bool {
+    let name = command.splitn(4, |&byte| byte == b'\n').nth(2);
+    name.is_some_and(|name| name.starts_with(b"XCLAIM\r"))
+}
+
+/// First argument of a command in RESP.
+fn head(command: &[u8]) -> Option<&[u8]> {
+    let mut lines = command.split(|&byte| byte == b'\n');
+    lines.nth(4)?.strip_suffix(b"\r")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::causality::{Roster, SiteId};
+    use crate::command::{Class, Learned};
+    use crate::resp::encode;
+
+    fn resp(text: &str) -> Bytes {
+        let mut command = bytes::BytesMut::new();
+        let words: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+        encode::command(&mut command, &words);
+        command.freeze()
+    }
+
+    /// Whether each of `sent` took effect, and behind how many of them the server's own of `found` stand.
+    fn align(sent: &[&str], found: &[&str]) -> (Vec<bool>, Vec<usize>) {
+        let me = SiteId::new(b"a").unwrap();
+        let roster = Roster::new(me, &[SiteId::new(b"b").unwrap()]).unwrap();
+        let mut txn = Txn::new(7, roster.me());
+        for (at, command) in sent.iter().enumerate() {
+            txn.push_rewritten(at as u64, 0, resp(command));
+        }
+        let mut alignment = Alignment::of(&txn);
+        for command in found {
+            let name = command.split(' ').next().unwrap();
+            let spec = *Learned::default().spec(name.as_bytes()).unwrap();
+            let Class::Write(class) = spec.class else {
+                panic!("{name}")
+            };
+            let removes = matches!(class, EffectClass::Delete | EffectClass::HashRemove);
+            alignment.find(0, &resp(command), removes.then_some((spec, class)));
+        }
+        let (effective, own) = alignment.finish();
+        (effective, own.iter().map(|removal| removal.behind).collect())
+    }
+
+    #[test]
+    fn what_had_no_effect_is_missing() {
+        let (effective, own) = align(
+            &["SREM s a", "SADD s b", "DEL k", "SADD s c"],
+            &["SADD s b", "SADD s c"],
+        );
+        assert_eq!((effective, own), (vec![false, true, false, true], vec![]));
+    }
+
+    #[test]
+    fn the_removal_of_an_expired_key_is_the_servers() {
+        let (effective, own) = align(&["INCRBY c 5", "DEL c"], &["DEL c", "INCRBY c 5", "DEL c"]);
+        assert_eq!((effective, own), (vec![true, true], vec![0]));
+        let (effective, own) = align(&["SADD s a"], &["DEL s", "SADD s a"]);
+        assert_eq!((effective, own), (vec![true], vec![0]));
+        let sent = ["SET t v PXAT 1", "DEL k", "INCRBY t 5", "SADD s a"];
+        let found = ["SET t v PXAT 1", "DEL t", "INCRBY t 5", "DEL s", "SADD s a"];
+        let (effective, own) = align(&sent, &found);
+        assert_eq!((effective, own), (vec![true, false, true, true], vec![1, 3]));
+    }
+
+    #[test]
+    fn a_removal_behind_others_without_effect_is_ours() {
+        let sent = ["SREM k a", "SREM x a", "DEL k", "SADD k b"];
+        assert_eq!(
+            align(&sent, &["DEL k", "SADD k b"]),
+            (vec![false, false, true, true], vec![])
+        );
+        let sent = ["HDEL h a", "HSET g f 1", "HDEL h b", "DEL q"];
+        assert_eq!(
+            align(&sent, &["HDEL h b"]),
+            (vec![false, false, true, false], vec![])
+        );
+    }
+
+    #[test]
+    fn equal_commands_are_told_apart_by_what_stands_around_them() {
+        let sent = ["SADD m a", "DEL m", "SADD m a"];
+        assert_eq!(
+            align(&sent, &["DEL m", "SADD m a"]),
+            (vec![false, true, true], vec![])
+        );
+    }
+
+    #[test]
+    fn a_claim_that_the_server_wrote_anew_is_ours() {
+        let sent = ["XCLAIM x g c 0 1-1", "SET k 1"];
+        let found = [
+            "XCLAIM x g c 0 1-1 TIME 5 RETRYCOUNT 1 FORCE JUSTID LASTID 1-1",
+            "SET k 1",
+        ];
+        assert_eq!(align(&sent, &found), (vec![true, true], vec![]));
+    }
+}
