@@ -87,6 +87,7 @@ fn answers(pending: &[u8], pieces: &[&[u8]]) -> (Vec<Answer>, Result<usize, Repl
     for (txn, &choice) in pending.iter().enumerate() {
         replies.sent(Pending {
             txn: txn as u64,
+            before: usize::from(choice >> 4 & 3),
             queued: usize::from(choice & 7),
             reads: choice & 8 != 0,
         });

@@ -7,7 +7,12 @@ pub enum Fault {
     Later,
     /// It will never take this command.
     Never,
+    /// It did not take the one that was sent before; this one goes out again behind that.
+    Order,
 }
+
+/// What stands for an EXEC that was answered with nothing; see [`Link`](crate::echo::Link).
+pub(super) const OUT_OF_ORDER: &[u8] = b"EXECABORT the transaction before it was not executed";
 
 /// Codes of errors that pass, with the versions' own spelling (Redis `server.c`, `shared` errors).
 const PASSING: &[&[u8]] = &[
@@ -29,6 +34,9 @@ const PASSING: &[&[u8]] = &[
 impl Fault {
     /// Judges an error by its first word.
     pub fn of(error: &[u8]) -> Fault {
+        if error == OUT_OF_ORDER {
+            return Fault::Order;
+        }
         let code = error.split(|&byte| byte == b' ').next().unwrap_or_default();
         if PASSING.contains(&code) {
             Fault::Later

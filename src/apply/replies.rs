@@ -1,14 +1,16 @@
 //! The replies of pipelined transactions.
 //!
 //! ```text
+//!  Before ──(one per command before MULTI)──▶ Multi
 //!  Multi ──+OK──▶ Queued ──(one per command)──▶ Exec ──array──▶ Elements ──▶ done: executed
-//!                    │ error: remembered           └──EXECABORT──▶ done: refused
+//!                    │ error: remembered           └──EXECABORT, nothing──▶ done: refused
 //! ```
 
 use std::collections::VecDeque;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::fault::OUT_OF_ORDER;
 use crate::resp::reply::{Next, Token, token};
 use crate::resp::{FrameError, Limits};
 
@@ -17,6 +19,8 @@ use crate::resp::{FrameError, Limits};
 pub struct Pending {
     /// Its number.
     pub txn: u64,
+    /// Commands before MULTI.
+    pub before: usize,
     /// Commands between MULTI and EXEC.
     pub queued: usize,
     /// Whether values are read in it, so that elements are kept.
@@ -97,6 +101,7 @@ pub struct Replies {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    Before { at: usize },
     Multi,
     Queued { at: usize },
     Exec,
@@ -108,7 +113,7 @@ impl Default for Replies {
         Replies {
             limits: Limits::default(),
             pending: VecDeque::new(),
-            state: State::Multi,
+            state: State::Before { at: 0 },
             refused: None,
             errors: Vec::new(),
             values: Vec::new(),
@@ -185,7 +190,7 @@ impl Replies {
                     *left -= 1;
                 }
             }
-            State::Multi | State::Exec | State::Elements { .. } => {}
+            State::Before { .. } | State::Multi | State::Exec | State::Elements { .. } => {}
         }
         buf.len() - rest.len()
     }
@@ -196,7 +201,14 @@ impl Replies {
             return unexpected("nothing", token);
         };
         let queued = pending.queued;
+        if let State::Before { at } = self.state {
+            if at < pending.before {
+                return self.step_before(at, token);
+            }
+            self.state = State::Multi;
+        }
         match (self.state, token) {
+            (State::Before { .. }, token) => return unexpected("a watch", token),
             (State::Multi, Token::Simple(b"OK")) => {
                 self.state = if queued == 0 {
                     State::Exec
@@ -229,10 +241,25 @@ impl Replies {
                 self.refuse(queued, text);
                 return Ok(true);
             }
+            (State::Exec, Token::Null) => {
+                self.refuse(queued, OUT_OF_ORDER);
+                return Ok(true);
+            }
             (State::Exec, token) => return unexpected("EXEC", token),
             (State::Elements { at, nested, left }, token) => return Ok(self.element(at, nested, left, token)),
         }
         Ok(false)
+    }
+
+    /// What is before MULTI only decides whether EXEC executes; an error of it says nothing more.
+    fn step_before(&mut self, at: usize, token: Token<'_>) -> Result<bool, ReplyError> {
+        match token {
+            Token::Simple(b"OK") | Token::Int(_) | Token::Error(_) => {
+                self.state = State::Before { at: at + 1 };
+                Ok(false)
+            }
+            token => unexpected("a watch", token),
+        }
     }
 
     fn refuse(&mut self, at: usize, text: &[u8]) {
@@ -284,7 +311,7 @@ impl Replies {
 
     fn finish(&mut self) -> Option<Answer> {
         let pending = self.pending.pop_front()?;
-        self.state = State::Multi;
+        self.state = State::Before { at: 0 };
         let errors = std::mem::take(&mut self.errors);
         let values = std::mem::take(&mut self.values);
         Some(match self.refused.take() {

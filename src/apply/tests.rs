@@ -7,6 +7,7 @@ fn replies(queued: usize, reads: bool) -> Replies {
     let mut replies = Replies::default();
     replies.sent(Pending {
         txn: 7,
+        before: 0,
         queued,
         reads,
     });

@@ -5,7 +5,7 @@
 //! many commands as can be ours in their order are ours, and what is left is the server's. Going by the next equal
 //! command instead would pass over commands of ours that took effect, and nobody would ever know.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ type Symbol = (u32, u32);
 /// An echo that is compared command by command.
 #[derive(Debug, Default)]
 pub(super) struct Alignment {
-    symbols: HashMap<Bytes, u32>,
+    symbols: BTreeMap<Bytes, u32>,
     sent: Vec<Symbol>,
     found: Vec<Symbol>,
     /// Those of `found` that may be the server's own.

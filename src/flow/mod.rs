@@ -29,7 +29,7 @@ pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};
 pub use site::{Counters, Settings, Site};
 pub use snapshot::{Snapshot, SnapshotError};
-pub use txn::{Dump, Outcome, Piece, Queued, Txn};
+pub use txn::{Dump, Encoded, Outcome, Piece, Queued, Txn};
 
 #[cfg(test)]
 mod window_tests;

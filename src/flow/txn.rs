@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::causality::{Hlc, Seq, SiteIx};
 use crate::converge::TxnId;
-use crate::echo::{Marker, key_of};
+use crate::echo::{Link, Marker, key_of};
 use crate::op::Batch;
 use crate::resp::encode;
 
@@ -272,9 +272,10 @@ impl Txn {
     }
 
     /// The places among those queued of each DUMP, with its key's piece in order; PTTL and TIME stand behind it.
-    pub fn reads_queued_at(&self, selected: u32) -> Vec<usize> {
-        let mut db = selected;
-        let mut at = usize::from(std::mem::replace(&mut db, 0) != 0) + 1;
+    /// `lead` are those that stand before what the transaction carries, see [`Encoded::lead`].
+    pub fn reads_queued_at(&self, lead: usize) -> Vec<usize> {
+        let mut db = 0;
+        let mut at = lead;
         let mut places = Vec::new();
         for piece in &self.pieces {
             let (wanted, commands, reads) = match piece {
@@ -296,11 +297,10 @@ impl Txn {
         places
     }
 
-    /// The command at a place among those queued, counted with the marker and what selects databases.
-    /// `selected` is the database before the transaction.
-    pub fn command_queued_at(&self, queued: usize, selected: u32) -> Option<Queued> {
-        let mut db = selected;
-        let mut at = usize::from(std::mem::replace(&mut db, 0) != 0) + 1;
+    /// The command at a place among those queued, counted with what stands before it and what selects databases.
+    pub fn command_queued_at(&self, queued: usize, lead: usize) -> Option<Queued> {
+        let mut db = 0;
+        let mut at = lead;
         let mut place = 0;
         for piece in &self.pieces {
             let is_repair = matches!(piece, Piece::Repair { .. });
@@ -337,19 +337,22 @@ impl Txn {
         None
     }
 
-    /// The bytes for a connection that has `db` selected, which is changed; and how many replies they bring
-    /// (MULTI, one per queued command, EXEC).
-    pub fn encode(&self, marker: &Marker, db: &mut u32) -> (Vec<Bytes>, usize) {
+    /// The bytes for a connection, which has database 0 selected before and behind it: a transaction that is refused
+    /// selects nothing, and the next one has been sent.
+    pub fn encode(&self, marker: &Marker, link: &Link) -> Encoded {
         let mut parts = Vec::with_capacity(3);
-        let mut head = BytesMut::with_capacity(160);
-        let mut queued = 0;
+        let mut head = BytesMut::with_capacity(256);
+        let db = &mut 0;
+        link.encode_before(&mut head);
         encode::command(&mut head, &[b"MULTI"]);
-        queued += select(&mut head, db, 0);
+        link.encode_within(&mut head);
         encode::command(
             &mut head,
             &[b"SET", &key_of(marker.origin), marker.value().as_bytes()],
         );
-        queued += 1;
+        // Of the chain, and the marker.
+        let lead = 2;
+        let mut queued = lead;
         let mut place = 0;
         for piece in &self.pieces {
             queued += select(&mut head, db, piece.db());
@@ -390,11 +393,34 @@ impl Txn {
                 place += 1;
             }
         }
+        queued += select(&mut head, db, 0);
+        if self.flushes {
+            link.encode_anew(&mut head);
+            queued += 1;
+        }
         encode::command(&mut head, &[b"EXEC"]);
         parts.push(head.freeze());
         parts.retain(|part| !part.is_empty());
-        (parts, queued + 2)
+        Encoded {
+            parts,
+            before: link.before(),
+            lead,
+            queued,
+        }
     }
+}
+
+/// A transaction as it is sent.
+#[derive(Debug)]
+pub struct Encoded {
+    /// Its bytes.
+    pub parts: Vec<Bytes>,
+    /// Commands before MULTI.
+    pub before: usize,
+    /// Commands behind MULTI that stand before what the transaction carries.
+    pub lead: usize,
+    /// Commands between MULTI and EXEC.
+    pub queued: usize,
 }
 
 fn select(out: &mut BytesMut, selected: &mut u32, wanted: u32) -> usize {
@@ -414,6 +440,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::causality::{Roster, SiteId};
+    use crate::echo::Place;
 
     fn rewritten() -> Txn {
         let me = SiteId::new(b"a").unwrap();
@@ -433,8 +460,13 @@ mod tests {
             writer: 1,
             txn: 7,
         };
-        let (parts, replies) = txn.encode(&marker, &mut 0);
-        (String::from_utf8(parts.concat()).unwrap(), replies)
+        let link = Link {
+            number: 3,
+            place: Place::Alone,
+        };
+        let encoded = txn.encode(&marker, &link);
+        assert_eq!((encoded.before, encoded.lead), (0, 2));
+        (String::from_utf8(encoded.parts.concat()).unwrap(), encoded.queued)
     }
 
     #[test]
@@ -447,12 +479,13 @@ mod tests {
             .map(|(_, command)| command)
             .collect();
         assert_eq!(commands, each);
-        let (sent, replies) = bytes_of(&txn);
+        let (sent, queued) = bytes_of(&txn);
         assert!(sent.contains("first\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*1\r\n$6\r\nsecond"));
-        // MULTI, marker, first, SELECT, second, EXEC.
-        assert_eq!(replies, 6);
+        assert!(sent.ends_with("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*1\r\n$4\r\nEXEC\r\n"));
+        // Chain, marker, first, SELECT, second, SELECT.
+        assert_eq!(queued, 6);
         assert_eq!(txn.shares(), [(9, 1, Bytes::from_static(b"k"), 1)]);
-        let places = [1, 3].map(|at| txn.command_queued_at(at, 0).unwrap());
+        let places = [2, 4].map(|at| txn.command_queued_at(at, 2).unwrap());
         assert_eq!(places.clone().map(|queued| queued.place), [0, 1]);
         assert_eq!(places.map(|queued| queued.command).to_vec(), commands);
     }
@@ -461,8 +494,8 @@ mod tests {
     fn what_is_left_out_is_not_sent() {
         let mut txn = rewritten();
         txn.left_out.push(0);
-        let (sent, replies) = bytes_of(&txn);
+        let (sent, queued) = bytes_of(&txn);
         assert!(!sent.contains("first") && sent.contains("second"));
-        assert_eq!(replies, 5);
+        assert_eq!(queued, 5);
     }
 }

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use super::*;
 use crate::causality::{Roster, Seq, SiteId, SiteIx, Vector};
 use crate::converge::Spill;
+use crate::echo::{Link, Place};
 use crate::op::{Batch, Fingerprinter};
 use crate::resp::encode;
 
@@ -109,9 +110,16 @@ fn execute(site: &mut Site<Memory>) -> usize {
     let mut done = 0;
     while let Some(id) = site.next_txn().map(|txn| txn.id) {
         let txn = site.txn(id).unwrap();
-        let (bytes, _) = txn.encode(&site.marker(txn), &mut 0);
+        let link = Link {
+            number: done as u64 + 1,
+            place: Place::Alone,
+        };
+        let encoded = txn.encode(&site.marker(txn), &link);
         let mut stream = BytesMut::new();
-        bytes.iter().for_each(|bytes| stream.extend_from_slice(bytes));
+        encoded
+            .parts
+            .iter()
+            .for_each(|bytes| stream.extend_from_slice(bytes));
         site.read_stream(&mut stream).unwrap();
         done += 1;
     }

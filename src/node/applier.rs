@@ -12,6 +12,7 @@ use super::shared::Shared;
 use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
 use crate::capture::backoff_ms;
 use crate::database::io::{Stream, command, connect, greet};
+use crate::echo::{LINKS, Link, Place, chain_key};
 use crate::flow::{Dump, Outcome};
 use crate::resp::reply::Value as Reply;
 
@@ -68,6 +69,14 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
         ));
     };
     let own = command(&mut stream, &[b"CLIENT", b"ID"]).await.map_err(say)?;
+    for words in [&[&b"WATCH"[..], &chain_key()][..], &[b"UNWATCH"]] {
+        let answer = command(&mut stream, words).await.map_err(say)?;
+        if let Reply::Error(error) = answer {
+            return Err(format!(
+                "WATCH was refused: {error}; the user needs +watch and +unwatch"
+            ));
+        }
+    }
     for id in others(&String::from_utf8_lossy(&list), &name, &own) {
         let killed = command(&mut stream, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()])
             .await
@@ -98,8 +107,8 @@ fn others(list: &str, name: &str, own: &Reply) -> Vec<String> {
 
 struct Sent {
     txn: u64,
-    /// The database that was selected before it.
-    selected: u32,
+    /// Commands behind MULTI that stand before what it carries.
+    lead: usize,
 }
 
 struct Applier<'a> {
@@ -111,7 +120,10 @@ struct Applier<'a> {
     out: VecDeque<Bytes>,
     out_bytes: usize,
     input: BytesMut,
-    selected: u32,
+    /// Transactions sent on this connection.
+    number: u64,
+    /// Whether the chain has begun; each barrier begins it anew.
+    begun: bool,
     /// Why nothing is sent for now.
     paused: Option<Fault>,
     refusals: u32,
@@ -133,7 +145,8 @@ impl<'a> Applier<'a> {
             out: VecDeque::new(),
             out_bytes: 0,
             input: BytesMut::with_capacity(64 * 1024),
-            selected: 0,
+            number: 0,
+            begun: false,
             paused: None,
             refusals: 0,
             resyncs,
@@ -172,28 +185,46 @@ impl<'a> Applier<'a> {
         node.site.count_retried();
         node.site.apply_lost();
         node.site.apply_connected();
+        self.begun = false;
     }
 
     /// Takes transactions from the engine as far as one write goes.
     fn gather(&mut self) {
         let mut node = self.shared.node.borrow_mut();
-        while self.paused.is_none() && self.out_bytes < WRITE_BYTES_MAX {
+        while self.paused.is_none()
+            && self.out_bytes < WRITE_BYTES_MAX
+            && (self.replies.unanswered() as u64) < LINKS
+        {
             let Some(id) = node.site.next_txn().map(|txn| txn.id) else {
                 break;
             };
             let Some(txn) = node.site.txn(id) else { break };
             let marker = node.site.marker(txn);
-            let selected = self.selected;
-            let (parts, replies) = txn.encode(&marker, &mut self.selected);
+            let place = match self.replies.unanswered() {
+                _ if !self.begun => Place::First,
+                0 => Place::Alone,
+                _ => Place::Behind,
+            };
+            self.begun = true;
+            self.number += 1;
+            let link = Link {
+                number: self.number,
+                place,
+            };
+            let encoded = txn.encode(&marker, &link);
             let reads = txn.ships().next().is_some();
             self.replies.sent(Pending {
                 txn: id,
-                queued: replies - 2,
+                before: encoded.before,
+                queued: encoded.queued,
                 reads,
             });
-            self.sent.push_back(Sent { txn: id, selected });
-            self.out_bytes += parts.iter().map(Bytes::len).sum::<usize>();
-            self.out.extend(parts);
+            self.sent.push_back(Sent {
+                txn: id,
+                lead: encoded.lead,
+            });
+            self.out_bytes += encoded.parts.iter().map(Bytes::len).sum::<usize>();
+            self.out.extend(encoded.parts);
         }
     }
 
@@ -270,11 +301,11 @@ impl<'a> Applier<'a> {
         if carries {
             self.refusals = 0;
         }
-        let places = txn.reads_queued_at(sent.selected);
+        let places = txn.reads_queued_at(sent.lead);
         let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
         let mut refused = 0;
         for error in errors {
-            match txn.command_queued_at(error.at, sent.selected) {
+            match txn.command_queued_at(error.at, sent.lead) {
                 // It raced with a client's write; the echo tells, and the key is compared again.
                 Some(queued) if queued.is_repair => {}
                 queued => {
@@ -301,13 +332,14 @@ impl<'a> Applier<'a> {
         let found = node
             .site
             .txn(sent.txn)
-            .and_then(|txn| txn.command_queued_at(error.at, sent.selected));
+            .and_then(|txn| txn.command_queued_at(error.at, sent.lead));
         let fault = match (Fault::of(&error.text), found) {
             (Fault::Never, Some(queued)) => {
                 record(&error.text, Some(queued.command));
                 node.site.leave_out(sent.txn, queued.place);
                 Fault::Never
             }
+            (Fault::Order, _) => Fault::Order,
             _ => Fault::Later,
         };
         node.site.replied(sent.txn, Outcome::Refused);

@@ -318,7 +318,6 @@ fn counters_are_exact_while_everything_ends() {
 
 /// Twenty rounds, ten databases and syncers killed in them.
 #[test]
-#[ignore = "not exact in every run: README, what it does not do yet"]
 fn counters_are_exact_while_everything_is_killed() {
     chaos("everything is killed", &always(), CRASHES, 20);
 }

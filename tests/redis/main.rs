@@ -6,6 +6,7 @@
 mod support;
 
 mod atomic;
+mod chain;
 mod conflicts;
 mod counters;
 mod crash;

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use syncer::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
+use syncer::echo::{LINKS, Link, Place};
 use syncer::flow::{Dump, Outcome, Site};
 
-use crate::database::{Cause, Database};
+use crate::database::{Cause, Database, Entry};
 use crate::journal::Logs;
 use crate::resp::{self, Reply, Words};
+
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 /// A connection as the database sees it.
 #[derive(Debug, Default)]
@@ -20,6 +23,10 @@ pub struct Connection {
     db: usize,
     queued: Option<Vec<Words>>,
     failed: bool,
+    /// A watched key, and what it held.
+    watched: Option<(Vec<u8>, Option<Entry>)>,
+    /// Whether this connection itself changed it since.
+    touched: bool,
 }
 
 impl Connection {
@@ -45,9 +52,7 @@ impl Connection {
             (_, Some(queued)) => {
                 if refusing && words[0] != b"SELECT" {
                     self.failed = true;
-                    return Reply::Error(
-                        "OOM command not allowed when used memory > 'maxmemory'.".to_owned(),
-                    );
+                    return Reply::Error(OOM.to_owned());
                 }
                 if words[0] != b"SELECT" && !Database::knows(&words) {
                     self.failed = true;
@@ -56,14 +61,34 @@ impl Connection {
                 queued.push(words);
                 Reply::Simple("QUEUED")
             }
+            (b"WATCH", None) => {
+                let held = database.dbs[self.db].get(&words[1]).cloned();
+                self.watched = Some((words[1].clone(), held));
+                self.touched = false;
+                Reply::Simple("OK")
+            }
+            (b"ZADD", None) if refusing => Reply::Error(OOM.to_owned()),
+            (b"ZREMRANGEBYSCORE" | b"ZADD", None) if words[1].starts_with(b"{syncer}:") => {
+                let before = database.dbs[self.db].get(&words[1]).cloned();
+                let reply = database.call(self.db, &words, Cause::Applied);
+                database.end_unit();
+                self.touched |= database.dbs[self.db].get(&words[1]) != before.as_ref();
+                reply
+            }
             (_, None) => Reply::Error("ERR the syncer writes outside of a transaction".to_owned()),
         }
     }
 
     fn exec(&mut self, database: &mut Database) -> Reply {
         let queued = self.queued.take().unwrap_or_default();
+        let watched = self.watched.take();
         if self.failed {
             return Reply::Error("EXECABORT Transaction discarded because of previous errors.".to_owned());
+        }
+        let differs =
+            |(key, held): (Vec<u8>, Option<Entry>)| database.dbs[self.db].get(&key) != held.as_ref();
+        if watched.is_some_and(|watched| self.touched || differs(watched)) {
+            return Reply::Null;
         }
         let mut replies = Vec::new();
         for words in queued {
@@ -81,7 +106,7 @@ impl Connection {
 
 struct Sent {
     txn: u64,
-    selected: u32,
+    lead: usize,
 }
 
 /// The syncer's end.
@@ -90,7 +115,10 @@ pub struct Applier {
     replies: Replies,
     sent: VecDeque<Sent>,
     input: BytesMut,
-    selected: u32,
+    /// Transactions sent on this connection.
+    number: u64,
+    /// Whether the chain has begun; each barrier begins it anew.
+    begun: bool,
     paused: Option<Fault>,
     /// Commands that the database refused for good.
     pub refused: Vec<String>,
@@ -104,10 +132,11 @@ impl Applier {
             site.count_retried();
             site.apply_lost();
             site.apply_connected();
+            self.begun = false;
         }
         let mut done = false;
         for _ in 0..most {
-            if self.paused.is_some() {
+            if self.paused.is_some() || self.replies.unanswered() as u64 >= LINKS {
                 break;
             }
             let Some(id) = site.next_txn().map(|txn| txn.id) else {
@@ -115,16 +144,31 @@ impl Applier {
             };
             let Some(txn) = site.txn(id) else { break };
             let marker = site.marker(txn);
-            let selected = self.selected;
-            let (parts, replies) = txn.encode(&marker, &mut self.selected);
+            let place = match self.replies.unanswered() {
+                _ if !self.begun => Place::First,
+                0 => Place::Alone,
+                _ => Place::Behind,
+            };
+            self.begun = true;
+            self.number += 1;
+            let link = Link {
+                number: self.number,
+                place,
+            };
+            let encoded = txn.encode(&marker, &link);
             let reads = txn.ships().next().is_some();
             self.replies.sent(Pending {
                 txn: id,
-                queued: replies - 2,
+                before: encoded.before,
+                queued: encoded.queued,
                 reads,
             });
-            self.sent.push_back(Sent { txn: id, selected });
-            parts
+            self.sent.push_back(Sent {
+                txn: id,
+                lead: encoded.lead,
+            });
+            encoded
+                .parts
                 .iter()
                 .for_each(|part| connection.input.extend_from_slice(part));
             done = true;
@@ -148,10 +192,10 @@ impl Applier {
 
     fn executed(&mut self, site: &mut Site<Logs>, sent: &Sent, errors: &[CommandError], values: &[Value]) {
         let Some(txn) = site.txn(sent.txn) else { return };
-        let places = txn.reads_queued_at(sent.selected);
+        let places = txn.reads_queued_at(sent.lead);
         let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
         for error in errors {
-            match txn.command_queued_at(error.at, sent.selected) {
+            match txn.command_queued_at(error.at, sent.lead) {
                 Some(queued) if queued.is_repair => {}
                 queued => {
                     let command = queued.map(|queued| queued.command).unwrap_or_default();
@@ -169,7 +213,7 @@ impl Applier {
     fn refused(&mut self, site: &mut Site<Logs>, sent: &Sent, error: &CommandError) {
         let found = site
             .txn(sent.txn)
-            .and_then(|txn| txn.command_queued_at(error.at, sent.selected));
+            .and_then(|txn| txn.command_queued_at(error.at, sent.lead));
         let fault = match (Fault::of(&error.text), found) {
             (Fault::Never, Some(queued)) => {
                 site.leave_out(sent.txn, queued.place);
@@ -177,6 +221,7 @@ impl Applier {
                     .push(String::from_utf8_lossy(&error.text).into_owned());
                 Fault::Never
             }
+            (Fault::Order, _) => Fault::Order,
             _ => Fault::Later,
         };
         site.replied(sent.txn, Outcome::Refused);

@@ -357,9 +357,11 @@ impl Host {
     }
 
     fn restart_if_ready(&mut self) -> bool {
-        let Some(offset) = self.restarting else {
+        if self.restarting.is_none() {
             return false;
-        };
+        }
+        // Keys still expire until it is down.
+        let offset = self.database.offset();
         self.keep_position();
         let kept = self.running.as_ref().and_then(|running| running.site.source());
         if kept.is_none_or(|source| source.offset < offset) {

@@ -1,8 +1,10 @@
 //! Whether the logs tell what the databases did: every effective command of a client is one operation, in its
 //! order, with exactly the past that its database had, and a timestamp behind everything it saw.
 
+use std::collections::BTreeSet;
+
 use crate::database::{Cause, Database};
-use crate::journal::Book;
+use crate::journal::{Book, Logged};
 use crate::resp::{Words, parse, show};
 use crate::world::World;
 
@@ -47,7 +49,10 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
 }
 
 fn marker(words: &Words) -> Option<(usize, u64)> {
-    let site = words.get(1)?.strip_prefix(b"{syncer}:")?;
+    let site = words
+        .get(1)?
+        .strip_prefix(b"{syncer}:")
+        .filter(|site| site.len() == 1)?;
     let value = String::from_utf8_lossy(words.get(2)?).into_owned();
     let seq = value.split(' ').next()?.parse().ok()?;
     Some((usize::from(site[0] - b'a'), seq))
@@ -63,59 +68,54 @@ pub fn judge(world: &World) -> Result<(), String> {
     times(&book)
 }
 
+/// Whether what was logged is what the database did: in its order, with its past. What a server removed within a
+/// transaction of ours may have been taken for ours, and what was shipped stands in between; so all places in the log
+/// that the commands so far can lead to are followed at once.
 fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
-    let mut rows = book
-        .operations
-        .range((site as u8, 0)..(site as u8 + 1, 0))
-        .peekable();
-    for Local {
-        db,
-        words,
-        past,
-        may_lack,
-    } in locals
-    {
-        let found = loop {
-            let Some((seq, logged)) = rows.peek().map(|((_, seq), logged)| (*seq, *logged)) else {
-                break None;
-            };
-            let (found, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
-            let is_its = || (0..past.len()).all(|at| at == site || logged.past[at] == past[at]);
-            if found == *words && logged.db == *db && (!*may_lack || is_its()) {
-                rows.next();
-                break Some((seq, logged));
-            }
-            let shipped = matches!(found[0].as_slice(), b"RESTORE" | b"DEL" | b"UNLINK");
-            if *may_lack {
-                break None;
-            }
-            if !shipped {
-                return Err(format!(
-                    "history: site {site}: logged {} instead of {}",
-                    show(&found),
-                    show(words)
-                ));
-            }
-            rows.next();
-        };
-        let Some((seq, logged)) = found else {
-            if *may_lack {
-                continue;
-            }
-            return Err(format!("history: site {site}: {} was never logged", show(words)));
-        };
+    let mut rows = Vec::new();
+    for ((_, seq), logged) in book.operations.range((site as u8, 0)..(site as u8 + 1, 0)) {
+        let (words, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
+        rows.push((*seq, logged, words));
+    }
+    let is_shipped = |words: &Words| matches!(words[0].as_slice(), b"RESTORE" | b"DEL" | b"UNLINK");
+    let fits = |local: &Local, (seq, logged, words): &(u64, &Logged, Words)| {
         let others = |at: &usize| *at != site;
-        let same = (0..past.len())
-            .filter(others)
-            .all(|at| logged.past[at] == past[at]);
-        let is_delete = matches!(words[0].as_slice(), b"DEL" | b"UNLINK");
-        if (!same && !is_delete) || logged.past[site] != seq - 1 {
+        let mut sites = (0..local.past.len()).filter(others);
+        let is_its = sites.all(|at| logged.past[at] == local.past[at]);
+        let is_delete = matches!(words[0].as_slice(), b"DEL" | b"UNLINK") && !local.may_lack;
+        *words == local.words
+            && logged.db == local.db
+            && (is_its || is_delete)
+            && logged.past[site] == seq - 1
+    };
+    let mut places = BTreeSet::from([0]);
+    for local in locals {
+        let mut next = BTreeSet::new();
+        for &place in &places {
+            for (at, row) in rows.iter().enumerate().skip(place) {
+                if fits(local, row) {
+                    next.insert(at + 1);
+                }
+                if !is_shipped(&row.2) {
+                    break;
+                }
+            }
+        }
+        if local.may_lack {
+            next.extend(&places);
+        }
+        if next.is_empty() {
+            let place = places.last().copied().unwrap_or_default();
+            let found = rows
+                .get(place)
+                .map(|(_, logged, words)| (show(words), &logged.past));
             return Err(format!(
-                "history: site {site}: {} has the past {:?}, its database had executed {past:?}",
-                show(words),
-                logged.past
+                "history: site {site}: logged {found:?} instead of {} with the past {:?}",
+                show(&local.words),
+                local.past
             ));
         }
+        places = next;
     }
     Ok(())
 }

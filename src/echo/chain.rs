@@ -1,0 +1,146 @@
+//! The chain: what keeps a pipelined transaction from being executed when the one sent before it was refused.
+//!
+//! A database may refuse one transaction (out of memory, for instance) and be able to take the next an instant later.
+//! The next was meant to follow, and its marker would claim what was never executed. So every transaction moves its
+//! own member of a sorted set, and what stands in front of the next one removes the member that was not moved:
+//!
+//! ```text
+//! MULTI; ZADD chain <n + 256> <n % 256>; ...; EXEC
+//! WATCH chain; ZREMRANGEBYSCORE chain <n> <n>; ZADD chain <n + 256> <n % 256>     change nothing if n was executed
+//! MULTI; ZADD chain <n + 257> <(n + 1) % 256>; ...; EXEC      answered with nothing if they did
+//! ```
+//!
+//! The removal is no command that needs memory, so it works where a transaction is refused for want of it. The second
+//! command tells a chain that somebody took away with all the data. As the next member is not moved either, all that
+//! follow are stopped, too, until the chain begins anew.
+
+use bytes::BytesMut;
+
+use super::KEY_PREFIX;
+use crate::resp::encode;
+
+/// Transactions that may be on their way at once.
+pub const LINKS: u64 = 256;
+
+/// Where a transaction stands on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Counts the transactions of a connection, from 1.
+    pub number: u64,
+    /// What stands before it.
+    pub place: Place,
+}
+
+/// What stands before a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It begins the chain anew; nothing follows it before it is answered.
+    First,
+    /// Everything before it has been answered.
+    Alone,
+    /// The one before it has no answer yet.
+    Behind,
+}
+
+/// The key of the chain. No site has an empty name, so it is no marker.
+pub fn chain_key() -> Vec<u8> {
+    [KEY_PREFIX, b":chain"].concat()
+}
+
+impl Link {
+    /// Commands before MULTI.
+    pub fn before(&self) -> usize {
+        match self.place {
+            Place::First | Place::Alone => 0,
+            Place::Behind => 3,
+        }
+    }
+
+    /// Writes what stands before MULTI.
+    pub fn encode_before(&self, out: &mut BytesMut) {
+        if self.place == Place::Behind {
+            let last = self.number - 1;
+            let score = encode::Decimal::new(last);
+            let key = chain_key();
+            encode::command(out, &[b"WATCH", &key]);
+            encode::command(
+                out,
+                &[b"ZREMRANGEBYSCORE", &key, score.as_bytes(), score.as_bytes()],
+            );
+            encode_members(out, last, last);
+        }
+    }
+
+    /// Writes the one command that stands behind MULTI, in database 0.
+    pub fn encode_within(&self, out: &mut BytesMut) {
+        match self.place {
+            Place::First => self.encode_anew(out),
+            Place::Alone | Place::Behind => encode_members(out, self.number, self.number),
+        }
+    }
+
+    /// Writes the one command that sets all of the chain as it is behind this transaction.
+    pub fn encode_anew(&self, out: &mut BytesMut) {
+        encode_members(out, self.number, self.number + LINKS - 1);
+    }
+}
+
+/// The members of these transactions: the first of them was executed, the others are to come.
+fn encode_members(out: &mut BytesMut, executed: u64, last: u64) {
+    let member = |number: u64| {
+        let score = if number == executed {
+            number + LINKS
+        } else {
+            number
+        };
+        [score, number % LINKS].map(encode::Decimal::new)
+    };
+    let members: Vec<[encode::Decimal; 2]> = (executed..=last).map(member).collect();
+    let key = chain_key();
+    let mut args: Vec<&[u8]> = vec![b"ZADD", &key];
+    args.extend(members.iter().flatten().map(|number| number.as_bytes()));
+    encode::command(out, &args);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn text(number: u64, place: Place) -> (String, String) {
+        let link = Link { number, place };
+        let (mut before, mut within) = (BytesMut::new(), BytesMut::new());
+        link.encode_before(&mut before);
+        link.encode_within(&mut within);
+        let words = |bytes: &BytesMut| {
+            let text = std::str::from_utf8(bytes).unwrap();
+            let words = text.split("\r\n").filter(|line| !line.starts_with(['*', '$']));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(before.iter().filter(|byte| **byte == b'*').count(), link.before());
+        assert_eq!(within.iter().filter(|byte| **byte == b'*').count(), 1);
+        (words(&before), words(&within))
+    }
+
+    #[test]
+    fn each_moves_its_member_and_looks_at_the_one_before() {
+        let (before, within) = text(258, Place::Behind);
+        assert_eq!(
+            before,
+            "WATCH {syncer}::chain ZREMRANGEBYSCORE {syncer}::chain 257 257 ZADD {syncer}::chain 513 1 "
+        );
+        assert_eq!(within, "ZADD {syncer}::chain 514 2 ");
+        assert_eq!(
+            text(257, Place::Alone),
+            (String::new(), "ZADD {syncer}::chain 513 1 ".into())
+        );
+    }
+
+    #[test]
+    fn the_first_sets_all_members() {
+        let (before, within) = text(1, Place::First);
+        assert!(before.is_empty());
+        assert!(within.starts_with("ZADD {syncer}::chain 257 1 2 2 3 3 "));
+        assert!(within.ends_with(" 255 255 256 0 "), "{within}");
+    }
+}
