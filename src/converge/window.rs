@@ -112,6 +112,8 @@ struct Origin {
     front: Seq,
     /// Entries in the segments.
     entries: usize,
+    /// The last segment that was let go of, for the next one.
+    spare: Option<Table>,
 }
 
 /// What the window takes.
@@ -271,7 +273,7 @@ impl Window {
             return;
         }
         let limit = self.spill.segment_limit(sites, origin.entries);
-        let mut table = Table::new(dot.seq, limit, self.spill.next_age());
+        let mut table = Table::new(dot.seq, limit, self.spill.next_age(), origin.spare.take());
         table.push(fingerprint, dot.seq, class);
         origin.segments.push_back(Segment::Memory(table));
         origin.newest = dot.seq;
@@ -345,7 +347,10 @@ impl Window {
                 .is_some_and(|oldest| oldest.last() <= front)
             {
                 match origin.segments.pop_front() {
-                    Some(Segment::Memory(table)) => left += table.len(),
+                    Some(Segment::Memory(table)) => {
+                        left += table.len();
+                        origin.spare = Some(table);
+                    }
                     Some(Segment::Disk(run)) => {
                         left += run.len();
                         self.spill.remove(&run);
@@ -464,6 +469,10 @@ impl Window {
 
     fn memory_bytes(&self) -> usize {
         let segments = self.origins.iter().flat_map(|origin| &origin.segments);
-        segments.map(Segment::memory_bytes).sum::<usize>() + self.contested.capacity() * 8
+        let spare = self.origins.iter().filter_map(|origin| origin.spare.as_ref());
+        let room = segments
+            .map(Segment::memory_bytes)
+            .chain(spare.map(Table::memory_bytes));
+        room.sum::<usize>() + self.contested.capacity() * 8
     }
 }

@@ -16,7 +16,6 @@
 
 use bytes::BytesMut;
 
-use super::KEY_PREFIX;
 use crate::resp::encode;
 
 /// Transactions that may be on their way at once.
@@ -43,9 +42,7 @@ pub enum Place {
 }
 
 /// The key of the chain. No site has an empty name, so it is no marker.
-pub fn chain_key() -> Vec<u8> {
-    [KEY_PREFIX, b":chain"].concat()
-}
+pub const CHAIN_KEY: &[u8] = b"{syncer}::chain";
 
 impl Link {
     /// Commands before MULTI.
@@ -61,11 +58,10 @@ impl Link {
         if self.place == Place::Behind {
             let last = self.number - 1;
             let score = encode::Decimal::new(last);
-            let key = chain_key();
-            encode::command(out, &[b"WATCH", &key]);
+            encode::command(out, &[b"WATCH", CHAIN_KEY]);
             encode::command(
                 out,
-                &[b"ZREMRANGEBYSCORE", &key, score.as_bytes(), score.as_bytes()],
+                &[b"ZREMRANGEBYSCORE", CHAIN_KEY, score.as_bytes(), score.as_bytes()],
             );
             encode_members(out, last, last);
         }
@@ -95,9 +91,12 @@ fn encode_members(out: &mut BytesMut, executed: u64, last: u64) {
         };
         [score, number % LINKS].map(encode::Decimal::new)
     };
+    if executed == last {
+        let [score, name] = member(last);
+        return encode::command(out, &[b"ZADD", CHAIN_KEY, score.as_bytes(), name.as_bytes()]);
+    }
     let members: Vec<[encode::Decimal; 2]> = (executed..=last).map(member).collect();
-    let key = chain_key();
-    let mut args: Vec<&[u8]> = vec![b"ZADD", &key];
+    let mut args: Vec<&[u8]> = vec![b"ZADD", CHAIN_KEY];
     args.extend(members.iter().flatten().map(|number| number.as_bytes()));
     encode::command(out, &args);
 }
@@ -106,6 +105,7 @@ fn encode_members(out: &mut BytesMut, executed: u64, last: u64) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::echo::KEY_PREFIX;
 
     fn text(number: u64, place: Place) -> (String, String) {
         let link = Link { number, place };
@@ -120,6 +120,11 @@ mod tests {
         assert_eq!(before.iter().filter(|byte| **byte == b'*').count(), link.before());
         assert_eq!(within.iter().filter(|byte| **byte == b'*').count(), 1);
         (words(&before), words(&within))
+    }
+
+    #[test]
+    fn the_key_is_ours() {
+        assert!(CHAIN_KEY.starts_with(KEY_PREFIX));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 mod chain;
 
-pub use chain::{LINKS, Link, Place, chain_key};
+pub use chain::{CHAIN_KEY, LINKS, Link, Place};
 
 use crate::causality::{Hlc, Seq, SiteId};
 

@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
 use crate::capture::backoff_ms;
 use crate::database::io::{Stream, command, connect, greet};
-use crate::echo::{LINKS, Link, Place, chain_key};
+use crate::echo::{CHAIN_KEY, LINKS, Link, Place};
 use crate::flow::{Dump, Outcome};
 use crate::resp::reply::Value as Reply;
 
@@ -69,7 +69,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
         ));
     };
     let own = command(&mut stream, &[b"CLIENT", b"ID"]).await.map_err(say)?;
-    for words in [&[&b"WATCH"[..], &chain_key()][..], &[b"UNWATCH"]] {
+    for words in [&[&b"WATCH"[..], CHAIN_KEY][..], &[b"UNWATCH"]] {
         let answer = command(&mut stream, words).await.map_err(say)?;
         if let Reply::Error(error) = answer {
             return Err(format!(

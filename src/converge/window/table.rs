@@ -64,16 +64,30 @@ pub struct Table {
 }
 
 impl Table {
-    /// A segment that begins with operation `first` and takes `limit` entries.
-    pub fn new(first: Seq, limit: usize, age: u64) -> Table {
+    /// A segment that begins with operation `first` and takes `limit` entries. Its room is taken at once: what grows
+    /// is copied again and again, and every copy is memory that the kernel has to clear. A `spare` of the same size
+    /// gives its own.
+    pub fn new(first: Seq, limit: usize, age: u64, spare: Option<Table>) -> Table {
+        let of_size = |spare: &Table| spare.limit == limit;
+        let (mut fingerprints, mut entries, mut newest) = match spare.filter(of_size) {
+            Some(spare) => (spare.fingerprints, spare.entries, spare.newest),
+            None => (
+                Vec::with_capacity(limit),
+                Vec::with_capacity(limit),
+                HashTable::new(),
+            ),
+        };
+        fingerprints.clear();
+        entries.clear();
+        newest.clear();
         Table {
             base: first - 1,
             last: first - 1,
             limit,
             age,
-            fingerprints: Vec::new(),
-            entries: Vec::new(),
-            newest: HashTable::new(),
+            fingerprints,
+            entries,
+            newest,
             indexed: 0,
             trimmed: 0,
         }
