@@ -45,6 +45,8 @@ pub struct KeyState {
     /// Since when, and when that site was last reminded; Unix milliseconds.
     waiting_since_ms: u64,
     reminded_ms: u64,
+    /// That site does not know that anybody waits: it is asked at once.
+    asks: bool,
     dirty: bool,
     /// Delivered, and neither submitted nor made up for by a repair.
     pending: BTreeSet<Dot>,
@@ -81,6 +83,7 @@ impl KeyState {
             waiting_for: None,
             waiting_since_ms: 0,
             reminded_ms: 0,
+            asks: false,
             dirty: false,
             pending: BTreeSet::new(),
             losses: Vec::new(),
@@ -113,11 +116,11 @@ impl KeyState {
     }
 
     /// Whether the site that it waits for should be reminded now: it has waited for so many milliseconds, and
-    /// as long since it was last reminded. It counts as reminded.
+    /// as long since it was last reminded. It counts as reminded. A site that knows nothing of it is asked at once.
     pub fn is_due(&mut self, now_ms: u64, after_ms: u64) -> Option<SiteIx> {
         let site = self.waiting_for?;
         let last = self.waiting_since_ms.max(self.reminded_ms);
-        if now_ms.saturating_sub(last) < after_ms {
+        if !std::mem::take(&mut self.asks) && now_ms.saturating_sub(last) < after_ms {
             return None;
         }
         self.reminded_ms = now_ms;
@@ -287,6 +290,10 @@ impl KeyState {
         let repair = self.compare(me, txn);
         if before.is_none() {
             self.waiting_since_ms = now_ms;
+        }
+        if before != self.waiting_for {
+            // Otherwise that site sees for itself that the value has to be shipped.
+            self.asks = self.waiting_for.is_some() && self.held.actual().trace.is_none();
         }
         self.snapshot = repair.ship_state;
         repair

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::align::{Alignment, Removal};
 use super::events::{Effects, Event, Removed};
 use super::journal::Journal;
-use super::outbound::{Boundary, Progress, State, StreamError, arg};
+use super::outbound::{Boundary, Progress, State, Stop, StreamError, arg};
 use super::site::Site;
 use super::txn::Outcome;
 use crate::command::{Class, Control, EffectClass, KeyRule, Spec};
@@ -72,9 +72,7 @@ impl<J: Journal> Site<J> {
             && txn.outcome.is_none()
             && txn.ships().next().is_some()
         {
-            self.reading.state = State::Between;
-            self.reading.db = at.db;
-            return Ok(Progress::Back(at.offset));
+            return Ok(Progress::Stop(Stop::Replies));
         }
         let whole = txn
             .filter(|txn| inside && txn.bytes <= WHOLE_BYTES_MAX)

@@ -170,12 +170,6 @@ impl<J: Journal> Site<J> {
                     self.reading.offset += len as u64;
                 }
                 Ok(Progress::Stop(stop)) => return (pos, Ok(stop)),
-                Ok(Progress::Back(len)) => {
-                    let back = (self.reading.offset - len) as usize;
-                    self.reading.offset = len;
-                    self.reading.scanner.reset();
-                    return (pos.saturating_sub(back), Ok(Stop::Replies));
-                }
                 Err(error) => return (pos, Err(error)),
             }
         }
@@ -450,9 +444,8 @@ impl<J: Journal> Site<J> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Used(usize),
+    /// Here, and not further for now.
     Stop(Stop),
-    /// Back to this offset.
-    Back(u64),
 }
 
 #[inline]
