@@ -355,12 +355,20 @@ impl KeyState {
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
         if demanded || arbiter == Some(me) && (tainted || lost) {
             let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
+            // What a value that stands at the trace's root had in it has been executed, too.
+            let root = trace.as_ref().and_then(|(root, _)| match root {
+                Root::State(dot) => self.operations.iter().find(|op| op.dot == *dot),
+                Root::Base | Root::Empty => None,
+            });
             let is_missing = |&at: &usize| {
-                let dot = &self.operations[at].dot;
-                match &done {
-                    Some(done) => !done.contains(dot),
-                    None => self.pending.contains(dot),
-                }
+                let op = &self.operations[at];
+                // Executed for one of its keys, it would change the others, too: its origin has it.
+                let is_its = op.effect != Effect::Derived && !root.is_some_and(|root| root.sees(op.dot));
+                is_its
+                    && match &done {
+                        Some(done) => !done.contains(&op.dot),
+                        None => self.pending.contains(&op.dot),
+                    }
             };
             let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
             return Repair {
@@ -395,7 +403,7 @@ impl KeyState {
             self.pending.remove(&self.operations[at].dot);
         }
         let ops = missing.iter().map(|&at| &self.operations[at]);
-        let commands = ops.clone().map(|op| op.raw.clone()).collect();
+        let commands = ops.clone().map(|op| self.command_of(op)).collect();
         let steps = ops
             .map(|op| Step {
                 effect: op.effect.clone(),
@@ -413,6 +421,14 @@ impl KeyState {
         }
     }
 
+    /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
+    fn command_of(&self, op: &Operation) -> Bytes {
+        match op.is_elementwise() {
+            true => render(&self.key, &op.effect),
+            false => op.raw.clone(),
+        }
+    }
+
     fn submit_restart(&mut self, root: Root, order: &[usize], txn: TxnId) -> Repair {
         self.pending.clear();
         let state = match root {
@@ -426,7 +442,7 @@ impl KeyState {
             dot: None,
         }];
         for &at in order {
-            commands.push(self.operations[at].raw.clone());
+            commands.push(self.command_of(&self.operations[at]));
             steps.push(Step {
                 effect: self.operations[at].effect.clone(),
                 dot: Some(self.operations[at].dot),
