@@ -18,7 +18,7 @@ use super::difference::difference;
 use super::evaluate::evaluate;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
-use super::render::render;
+use super::render::{render, unconditional};
 use super::replay::{Root, any_concurrent, arbiter, canonical};
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
@@ -185,6 +185,7 @@ impl KeyState {
         let step = Step {
             effect: op.effect.clone(),
             dot: Some(op.dot),
+            joint: op.joint,
         };
         self.held.submit(Flight {
             txn,
@@ -323,7 +324,11 @@ impl KeyState {
         let commands = effects.iter().map(|effect| render(&self.key, effect)).collect();
         let steps = effects
             .into_iter()
-            .map(|effect| Step { effect, dot: None })
+            .map(|effect| Step {
+                effect,
+                dot: None,
+                joint: false,
+            })
             .collect();
         self.held.submit(Flight {
             txn,
@@ -408,6 +413,7 @@ impl KeyState {
             .map(|op| Step {
                 effect: op.effect.clone(),
                 dot: Some(op.dot),
+                joint: false,
             })
             .collect();
         self.held.submit(Flight {
@@ -425,7 +431,7 @@ impl KeyState {
     fn command_of(&self, op: &Operation) -> Bytes {
         match op.is_elementwise() {
             true => render(&self.key, &op.effect),
-            false => op.raw.clone(),
+            false => unconditional(&op.raw),
         }
     }
 
@@ -440,12 +446,14 @@ impl KeyState {
         let mut steps = vec![Step {
             effect: first,
             dot: None,
+            joint: false,
         }];
         for &at in order {
             commands.push(self.command_of(&self.operations[at]));
             steps.push(Step {
                 effect: self.operations[at].effect.clone(),
                 dot: Some(self.operations[at].dot),
+                joint: false,
             });
         }
         self.held.submit(Flight {

@@ -161,6 +161,7 @@ mod tests {
             effect,
             raw: Bytes::new(),
             contested: false,
+            joint: false,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Operation {
     pub raw: Bytes,
     /// A derived operation that read keys in conflict: only its origin knows the value.
     pub contested: bool,
+    /// Its command has effects on several keys, and all of them or none: that it had none says nothing of this key.
+    pub joint: bool,
 }
 
 impl Operation {

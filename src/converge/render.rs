@@ -5,6 +5,28 @@ use bytes::{Bytes, BytesMut};
 use crate::command::effect::{Effect, SetExpiry};
 use crate::resp::encode;
 
+/// A command as it is executed again: that it stands in a stream tells that its condition held.
+pub fn unconditional(raw: &Bytes) -> Bytes {
+    let name_at = raw
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let rest = raw.get(name_at..).unwrap_or_default();
+    let is_push = |name: &[u8]| name.eq_ignore_ascii_case(b"LPUSHX") || name.eq_ignore_ascii_case(b"RPUSHX");
+    match rest
+        .strip_prefix(b"$6\r\n")
+        .and_then(|rest| rest.split_at_checked(6))
+    {
+        Some((name, args)) if is_push(name) => {
+            let head = raw.get(..name_at).unwrap_or_default();
+            [head, b"$5\r\n", name.get(..5).unwrap_or_default(), args]
+                .concat()
+                .into()
+        }
+        _ => raw.clone(),
+    }
+}
+
 /// The command that has this effect on a key. Opaque and derived effects have none: they are replayed as they came.
 pub fn render(key: &[u8], effect: &Effect) -> Bytes {
     let mut owned: Vec<Vec<u8>> = Vec::new();
@@ -87,4 +109,21 @@ pub fn command(args: &[&[u8]]) -> Bytes {
     let mut out = BytesMut::new();
     encode::command(&mut out, args);
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_that_took_effect_needs_no_list() {
+        let raw = |text: &'static [u8]| unconditional(&Bytes::from_static(text));
+        assert_eq!(
+            raw(b"*3\r\n$6\r\nRPUSHX\r\n$1\r\nk\r\n"),
+            &b"*3\r\n$5\r\nRPUSH\r\n$1\r\nk\r\n"[..]
+        );
+        assert_eq!(raw(b"*3\r\n$6\r\nlpushx\r\n"), &b"*3\r\n$5\r\nlpush\r\n"[..]);
+        assert_eq!(raw(b"*3\r\n$6\r\nAPPEND\r\n"), &b"*3\r\n$6\r\nAPPEND\r\n"[..]);
+        assert_eq!(raw(b"*3\r\n$6\r\nRPU"), &b"*3\r\n$6\r\nRPU"[..]);
+    }
 }

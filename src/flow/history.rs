@@ -125,6 +125,7 @@ impl<J: Journal> Past<J> {
                 effect,
                 raw: raw.clone(),
                 contested: false,
+                joint: has_derived,
             });
             let fingerprint = fingerprints.of(db, &share.key);
             (
@@ -184,6 +185,7 @@ impl<J: Journal> Past<J> {
             effect: Effect::Del,
             raw,
             contested: false,
+            joint: false,
         };
         (row.class == EffectClass::Flush).then_some((operation, only_db))
     }

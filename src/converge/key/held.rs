@@ -33,6 +33,8 @@ pub(super) struct Step {
     pub effect: Effect,
     /// The operation, when the command is one of them, verbatim.
     pub dot: Option<Dot>,
+    /// See [`Operation::joint`].
+    pub joint: bool,
 }
 
 /// What came of a command of ours.
@@ -88,14 +90,14 @@ impl Actual {
     fn take<'a>(
         &mut self,
         flight: &Flight,
-        mut next: impl FnMut(Content, &Effect) -> (Content, Option<&'a Effect>),
+        mut next: impl FnMut(Content, &Step) -> (Content, Option<&'a Effect>),
     ) {
         if let Some(root) = flight.restart {
             self.trace = Some((root, Vec::new()));
         }
         for (at, step) in flight.steps.iter().enumerate() {
             let content = std::mem::replace(&mut self.content, Content::unknown());
-            let (content, removed) = next(content, &step.effect);
+            let (content, removed) = next(content, step);
             self.content = content;
             match step.dot {
                 Some(dot) => self.extend(&step.effect, dot),
@@ -112,8 +114,8 @@ impl Actual {
     }
 
     fn foresee(&mut self, flight: &Flight) {
-        self.take(flight, |content, effect| {
-            (content.after_if_possible(effect), None)
+        self.take(flight, |content, step| {
+            (content.after_if_possible(&step.effect), None)
         });
     }
 }
@@ -172,10 +174,11 @@ impl Held {
                 return;
             };
             self.actual_mut()
-                .take(&flight, |content, effect| match took.next() {
-                    None => (content.after(effect), None),
-                    Some(took) if took.effect => (content.after(effect), took.removed.as_ref()),
-                    Some(took) => (content.after_no_effect(effect), took.removed.as_ref()),
+                .take(&flight, |content, step| match took.next() {
+                    None => (content.after(&step.effect), None),
+                    Some(took) if took.effect => (content.after(&step.effect), took.removed.as_ref()),
+                    Some(took) if step.joint => (content, took.removed.as_ref()),
+                    Some(took) => (content.after_no_effect(&step.effect), took.removed.as_ref()),
                 });
         }
     }

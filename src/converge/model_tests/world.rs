@@ -338,6 +338,7 @@ impl World {
                     effect,
                     raw,
                     contested: false,
+                    joint: false,
                 },
             ),
         );
