@@ -179,15 +179,10 @@ impl Content {
                 content.expiry = ttl_unix_ms.map_or(Expiry::Never, Expiry::At);
                 return content;
             }
+            // It may have taken the last element, and the key with its expiry time gone for a moment.
             Effect::Opaque | Effect::Derived => {
-                let expiry = if matches!(effect, Effect::Derived) {
-                    Expiry::Unknown
-                } else {
-                    self.expiry
-                };
                 return Content {
                     kind: Kind::Other,
-                    expiry,
                     ..Content::unknown()
                 };
             }
