@@ -376,6 +376,14 @@ impl KeyState {
                     }
             };
             let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
+            // What is shipped claims all that is known, so it is brought about first where that can be done.
+            let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
+            if !unknown_root && !stands && !derived {
+                return Repair {
+                    ship_state: true,
+                    ..self.submit_restart(canonical.root, &canonical.order, txn)
+                };
+            }
             return Repair {
                 ship_state: true,
                 ..self.submit_verbatim(&missing, txn)
