@@ -23,6 +23,8 @@ pub struct ServerCommand {
 #[derive(Debug, Clone, Default)]
 pub struct Learned {
     rows: Vec<(String, Spec)>,
+    /// What else the server has, in order: commands that do not write.
+    others: Vec<String>,
 }
 
 impl Learned {
@@ -52,7 +54,21 @@ impl Learned {
         });
         let mut rows: Vec<(String, Spec)> = rows.collect();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
-        Learned { rows }
+        let is_other = |command: &&ServerCommand| !command.flags.iter().any(|flag| flag == "write");
+        let others = commands.iter().filter(is_other);
+        let mut others: Vec<String> = others.map(|command| command.name.to_ascii_lowercase()).collect();
+        others.sort_unstable();
+        Learned { rows, others }
+    }
+
+    /// Whether the server would take this name for something that is no write. A server that told nothing of itself
+    /// may, unless it is a module's: their names have a dot.
+    pub fn is_no_write(&self, name: &[u8]) -> bool {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        match self.others.is_empty() {
+            true => !name.contains('.'),
+            false => self.others.binary_search(&name).is_ok(),
+        }
     }
 
     /// The row of a command, from the table or learned.

@@ -29,7 +29,7 @@ pub(super) struct Past<J> {
     pub in_flight: VecDeque<Txn>,
     /// The transaction that is being put together.
     pub building: Option<Txn>,
-    scanner: Scanner,
+    pub scanner: Scanner,
 }
 
 /// A row of a batch taken apart.

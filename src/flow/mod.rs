@@ -9,6 +9,7 @@
 //! submitted again; the position that is kept never lies inside a unit.
 
 mod align;
+mod check;
 mod dumps;
 mod echoes;
 mod events;
@@ -24,6 +25,7 @@ mod site;
 mod snapshot;
 mod txn;
 
+pub use check::RowFault;
 pub use journal::{Journal, JournalError};
 pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};

@@ -20,10 +20,10 @@ const A: SiteIx = SiteIx(0);
 const B: SiteIx = SiteIx(1);
 
 /// Batches by their last operation.
-type Batches = BTreeMap<(SiteIx, Seq), Rc<Batch>>;
+pub(super) type Batches = BTreeMap<(SiteIx, Seq), Rc<Batch>>;
 
 #[derive(Debug, Default, Clone)]
-struct Memory(Rc<RefCell<Batches>>);
+pub(super) struct Memory(Rc<RefCell<Batches>>);
 
 impl Journal for Memory {
     fn append(&mut self, batch: &Rc<Batch>) -> Result<(), JournalError> {
@@ -72,7 +72,7 @@ impl Spill for Disk {
     }
 }
 
-fn site(name: &str, peer: &str, journal: Memory) -> Site<Memory> {
+pub(super) fn site(name: &str, peer: &str, journal: Memory) -> Site<Memory> {
     let id = |name: &str| SiteId::new(name.as_bytes()).unwrap();
     let roster = Roster::new(id(name), &[id(peer)]).unwrap();
     let mut site = Site::new(roster, "orders", 1, Settings::default(), journal);

@@ -123,6 +123,7 @@ impl Flow for PeerFlow {
                 "the peer sent operations {first_seq} to {last_seq} of site {origin} which are others"
             ));
         }
+        node.site.check(&batch).map_err(|error| error.to_string())?;
         let batch = Rc::new(batch);
         node.site.received(&batch).map_err(|error| error.to_string())?;
         let ahead = batch

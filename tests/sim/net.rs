@@ -190,6 +190,8 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
         Event::Batch(frame) => {
             let batch =
                 Batch::decode(vec![frame.body], &roster).map_err(|error| Broken::Bug(error.to_string()))?;
+            site.check(&batch)
+                .map_err(|error| Broken::Bug(error.to_string()))?;
             site.received(&Rc::new(batch)).map_err(|_| Broken::Log)?;
         }
         Event::Ack(positions) => site.acknowledged(peer, &ack(&roster, &positions)),
