@@ -82,12 +82,17 @@ fn heard(plan: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Commands before MULTI.
+fn before(choice: u8) -> usize {
+    usize::from(choice >> 4 & 3)
+}
+
 fn answers(pending: &[u8], pieces: &[&[u8]]) -> (Vec<Answer>, Result<usize, ReplyError>) {
     let mut replies = Replies::default();
     for (txn, &choice) in pending.iter().enumerate() {
         replies.sent(Pending {
             txn: txn as u64,
-            before: usize::from(choice >> 4 & 3),
+            before: before(choice),
             queued: usize::from(choice & 7),
             reads: choice & 8 != 0,
         });
@@ -112,6 +117,11 @@ fn sound(pending: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for (at, &choice) in pending.iter().enumerate() {
         let queued = usize::from(choice & 7);
+        (0..before(choice)).for_each(|n| match n {
+            0 => encode::simple(&mut out, b"OK"),
+            1 => encode::integer(&mut out, 1),
+            _ => encode::error(&mut out, b"OOM command not allowed"),
+        });
         encode::simple(&mut out, b"OK");
         (0..queued).for_each(|_| encode::simple(&mut out, b"QUEUED"));
         encode::array_header(&mut out, queued);
