@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Step};
-use super::content::{Content, kind_of};
+use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::evaluate::evaluate;
 use super::losses::{Loss, judge};
@@ -153,7 +153,6 @@ impl KeyState {
     pub fn lose_actual(&mut self) {
         let executed = evaluate(&self.base, &self.elementwise_executed());
         let mut content = Content::unknown();
-        content.kind = executed.kind;
         content.elements = executed.elements;
         content.elements.retain(|_, value| {
             matches!(
@@ -161,6 +160,10 @@ impl KeyState {
                 super::content::Value::Plus(_) | super::content::Value::ScorePlus(_)
             )
         });
+        // That there should be no key does not mean that there is none.
+        if executed.kind != Kind::Absent {
+            content.kind = executed.kind;
+        }
         *self.held.actual_mut() = Actual { content, trace: None };
         self.held.forget_flights();
         self.snapshot = false;
