@@ -1,9 +1,9 @@
 //! The replies of pipelined transactions.
 //!
 //! ```text
-//!  Before ──(one per command before MULTI)──▶ Multi
-//!  Multi ──+OK──▶ Queued ──(one per command)──▶ Exec ──array──▶ Elements ──▶ done: executed
-//!                    │ error: remembered           └──EXECABORT, nothing──▶ done: refused
+//!  Before ──(one per command before MULTI)──+OK──▶ Queued
+//!  Queued ──(one per command)──▶ Exec ──array──▶ Elements ──▶ done: executed
+//!     │ error: remembered            └──EXECABORT, nothing──▶ done: refused
 //! ```
 
 use std::collections::VecDeque;
@@ -101,11 +101,19 @@ pub struct Replies {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Before { at: usize },
-    Multi,
-    Queued { at: usize },
+    /// So many of what stands before MULTI are answered.
+    Before {
+        at: usize,
+    },
+    Queued {
+        at: usize,
+    },
     Exec,
-    Elements { at: usize, nested: u64, left: usize },
+    Elements {
+        at: usize,
+        nested: u64,
+        left: usize,
+    },
 }
 
 impl Default for Replies {
@@ -190,7 +198,7 @@ impl Replies {
                     *left -= 1;
                 }
             }
-            State::Before { .. } | State::Multi | State::Exec | State::Elements { .. } => {}
+            State::Before { .. } | State::Exec | State::Elements { .. } => {}
         }
         buf.len() - rest.len()
     }
@@ -201,22 +209,16 @@ impl Replies {
             return unexpected("nothing", token);
         };
         let queued = pending.queued;
-        if let State::Before { at } = self.state {
-            if at < pending.before {
-                return self.step_before(at, token);
-            }
-            self.state = State::Multi;
-        }
         match (self.state, token) {
-            (State::Before { .. }, token) => return unexpected("a watch", token),
-            (State::Multi, Token::Simple(b"OK")) => {
+            (State::Before { at }, token) if at < pending.before => return self.step_before(at, token),
+            (State::Before { .. }, Token::Simple(b"OK")) => {
                 self.state = if queued == 0 {
                     State::Exec
                 } else {
                     State::Queued { at: 0 }
                 };
             }
-            (State::Multi, token) => return unexpected("MULTI", token),
+            (State::Before { .. }, token) => return unexpected("MULTI", token),
             (State::Queued { at }, token) => {
                 match token {
                     Token::Simple(b"QUEUED") => {}

@@ -19,6 +19,12 @@ pub struct ServerCommand {
     pub step: i64,
 }
 
+impl ServerCommand {
+    fn writes(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "write")
+    }
+}
+
 /// Write commands learned from a server, with their keys; their effect is opaque.
 #[derive(Debug, Clone, Default)]
 pub struct Learned {
@@ -30,9 +36,9 @@ pub struct Learned {
 impl Learned {
     /// Keeps those that write and that the table does not have.
     pub fn new(commands: &[ServerCommand]) -> Learned {
-        let unknown = commands.iter().filter(|command| {
-            command.flags.iter().any(|flag| flag == "write") && spec(command.name.as_bytes()).is_none()
-        });
+        let unknown = commands
+            .iter()
+            .filter(|command| command.writes() && spec(command.name.as_bytes()).is_none());
         let rows = unknown.map(|command| {
             let place = |at: i64| u16::try_from(at).unwrap_or(0);
             let keys = if command.first < 1 {
@@ -54,8 +60,7 @@ impl Learned {
         });
         let mut rows: Vec<(String, Spec)> = rows.collect();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
-        let is_other = |command: &&ServerCommand| !command.flags.iter().any(|flag| flag == "write");
-        let others = commands.iter().filter(is_other);
+        let others = commands.iter().filter(|command| !command.writes());
         let mut others: Vec<String> = others.map(|command| command.name.to_ascii_lowercase()).collect();
         others.sort_unstable();
         Learned { rows, others }

@@ -434,12 +434,11 @@ impl Converge {
         }
         // As they were and will be executed. What was executed and is concurrent commutes, so time will do.
         found.sort_by_key(|(in_flight, _, _, operation)| (*in_flight, operation.order()));
-        let taken_over = self.taken_over.take();
-        let is_earlier = |dot| taken_over.as_ref().is_some_and(|executed| executed.includes(dot));
+        let taken_over = self.taken_over.as_ref();
+        let is_earlier = |dot| taken_over.is_some_and(|executed| executed.includes(dot));
         let (earlier, later): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|(_, _, _, operation)| is_earlier(operation.dot));
-        self.taken_over = taken_over;
         let is_lost = !earlier.is_empty();
         self.enter(fingerprint, earlier);
         if is_lost {

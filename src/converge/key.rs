@@ -186,9 +186,8 @@ impl KeyState {
     /// Adds an operation that was submitted verbatim in this transaction and has not come back.
     pub fn submitted(&mut self, op: Operation, txn: TxnId) {
         let step = Step {
-            effect: op.effect.clone(),
-            dot: Some(op.dot),
             joint: op.joint,
+            ..Step::of(&op)
         };
         self.held.submit(Flight {
             txn,
@@ -325,14 +324,7 @@ impl KeyState {
             return Repair::default();
         }
         let commands = effects.iter().map(|effect| render(&self.key, effect)).collect();
-        let steps = effects
-            .into_iter()
-            .map(|effect| Step {
-                effect,
-                dot: None,
-                joint: false,
-            })
-            .collect();
+        let steps = effects.into_iter().map(Step::repair).collect();
         self.held.submit(Flight {
             txn,
             restart: None,
@@ -420,13 +412,7 @@ impl KeyState {
         }
         let ops = missing.iter().map(|&at| &self.operations[at]);
         let commands = ops.clone().map(|op| self.command_of(op)).collect();
-        let steps = ops
-            .map(|op| Step {
-                effect: op.effect.clone(),
-                dot: Some(op.dot),
-                joint: false,
-            })
-            .collect();
+        let steps = ops.map(Step::of).collect();
         self.held.submit(Flight {
             txn,
             restart: None,
@@ -454,18 +440,10 @@ impl KeyState {
         };
         let first = state.map_or(Effect::Del, |op| op.effect.clone());
         let mut commands = vec![state.map_or_else(|| render(&self.key, &Effect::Del), |op| op.raw.clone())];
-        let mut steps = vec![Step {
-            effect: first,
-            dot: None,
-            joint: false,
-        }];
+        let mut steps = vec![Step::repair(first)];
         for &at in order {
             commands.push(self.command_of(&self.operations[at]));
-            steps.push(Step {
-                effect: self.operations[at].effect.clone(),
-                dot: Some(self.operations[at].dot),
-                joint: false,
-            });
+            steps.push(Step::of(&self.operations[at]));
         }
         self.held.submit(Flight {
             txn,

@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use crate::resp::encode;
 
 /// Transactions that may be on their way at once.
-pub const LINKS: u64 = 256;
+const LINKS: u64 = 256;
 
 /// Where a transaction stands on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,40 @@ pub enum Place {
     Alone,
     /// The one before it has no answer yet.
     Behind,
+}
+
+/// The transactions of one connection.
+#[derive(Debug, Default)]
+pub struct Chain {
+    number: u64,
+    begun: bool,
+}
+
+impl Chain {
+    /// The next transaction's link, while so many have no answer yet.
+    pub fn link(&mut self, unanswered: usize) -> Link {
+        let place = match unanswered {
+            _ if !self.begun => Place::First,
+            0 => Place::Alone,
+            _ => Place::Behind,
+        };
+        self.begun = true;
+        self.number += 1;
+        Link {
+            number: self.number,
+            place,
+        }
+    }
+
+    /// Whether another transaction may be sent, while so many have no answer yet.
+    pub fn has_room(unanswered: usize) -> bool {
+        (unanswered as u64) < LINKS
+    }
+
+    /// The next transaction begins it anew.
+    pub fn begin_anew(&mut self) {
+        self.begun = false;
+    }
 }
 
 /// The key of the chain. No site has an empty name, so it is no marker.

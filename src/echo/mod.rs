@@ -1,14 +1,14 @@
 //! Echo: how our own writes are marked, and how they look when they come back.
 //!
 //! Owns the marker: the key under which, and the value with which, every transaction of a syncer begins; and the chain
-//! that keeps transactions in their order. Depends on causality and resp. A marker is stored atomically with the data, so whatever dies, the database itself
-//! tells what has been applied.
+//! that keeps transactions in their order. Depends on causality and resp. A marker is stored atomically with the data,
+//! so whatever dies, the database itself tells what has been applied.
 //!
 //! Invariant: a unit of the stream that begins with a marker is never a local write.
 
 mod chain;
 
-pub use chain::{CHAIN_KEY, LINKS, Link, Place};
+pub use chain::{CHAIN_KEY, Chain, Link, Place};
 
 use crate::causality::{Hlc, Seq, SiteId};
 

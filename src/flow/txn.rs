@@ -10,6 +10,9 @@ use crate::echo::{Link, Marker, key_of};
 use crate::op::Batch;
 use crate::resp::encode;
 
+/// Commands behind MULTI before those that the transaction carries: of the chain, and the marker.
+const LEAD: usize = 2;
+
 /// A part of a transaction, in one database.
 #[derive(Debug, Clone)]
 pub enum Piece {
@@ -272,10 +275,9 @@ impl Txn {
     }
 
     /// The places among those queued of each DUMP, with its key's piece in order; PTTL and TIME stand behind it.
-    /// `lead` are those that stand before what the transaction carries, see [`Encoded::lead`].
-    pub fn reads_queued_at(&self, lead: usize) -> Vec<usize> {
+    pub fn reads_queued_at(&self) -> Vec<usize> {
         let mut db = 0;
-        let mut at = lead;
+        let mut at = LEAD;
         let mut places = Vec::new();
         for piece in &self.pieces {
             let (wanted, commands, reads) = match piece {
@@ -298,9 +300,9 @@ impl Txn {
     }
 
     /// The command at a place among those queued, counted with what stands before it and what selects databases.
-    pub fn command_queued_at(&self, queued: usize, lead: usize) -> Option<Queued> {
+    pub fn command_queued_at(&self, queued: usize) -> Option<Queued> {
         let mut db = 0;
-        let mut at = lead;
+        let mut at = LEAD;
         let mut place = 0;
         for piece in &self.pieces {
             let is_repair = matches!(piece, Piece::Repair { .. });
@@ -350,9 +352,7 @@ impl Txn {
             &mut head,
             &[b"SET", &key_of(marker.origin), marker.value().as_bytes()],
         );
-        // Of the chain, and the marker.
-        let lead = 2;
-        let mut queued = lead;
+        let mut queued = LEAD;
         let mut place = 0;
         for piece in &self.pieces {
             queued += select(&mut head, db, piece.db());
@@ -401,12 +401,7 @@ impl Txn {
         encode::command(&mut head, &[b"EXEC"]);
         parts.push(head.freeze());
         parts.retain(|part| !part.is_empty());
-        Encoded {
-            parts,
-            before: link.before(),
-            lead,
-            queued,
-        }
+        Encoded { parts, queued }
     }
 }
 
@@ -415,10 +410,6 @@ impl Txn {
 pub struct Encoded {
     /// Its bytes.
     pub parts: Vec<Bytes>,
-    /// Commands before MULTI.
-    pub before: usize,
-    /// Commands behind MULTI that stand before what the transaction carries.
-    pub lead: usize,
     /// Commands between MULTI and EXEC.
     pub queued: usize,
 }
@@ -465,7 +456,6 @@ mod tests {
             place: Place::Alone,
         };
         let encoded = txn.encode(&marker, &link);
-        assert_eq!((encoded.before, encoded.lead), (0, 2));
         (String::from_utf8(encoded.parts.concat()).unwrap(), encoded.queued)
     }
 
@@ -485,7 +475,7 @@ mod tests {
         // Chain, marker, first, SELECT, second, SELECT.
         assert_eq!(queued, 6);
         assert_eq!(txn.shares(), [(9, 1, Bytes::from_static(b"k"), 1)]);
-        let places = [2, 4].map(|at| txn.command_queued_at(at, 2).unwrap());
+        let places = [2, 4].map(|at| txn.command_queued_at(at).unwrap());
         assert_eq!(places.clone().map(|queued| queued.place), [0, 1]);
         assert_eq!(places.map(|queued| queued.command).to_vec(), commands);
     }

@@ -11,8 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use super::shared::Shared;
 use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
 use crate::capture::backoff_ms;
+use crate::converge::TxnId;
 use crate::database::io::{Stream, command, connect, greet};
-use crate::echo::{CHAIN_KEY, LINKS, Link, Place};
+use crate::echo::{CHAIN_KEY, Chain};
 use crate::flow::{Dump, Outcome};
 use crate::resp::reply::Value as Reply;
 
@@ -105,25 +106,15 @@ fn others(list: &str, name: &str, own: &Reply) -> Vec<String> {
         .collect()
 }
 
-struct Sent {
-    txn: u64,
-    /// Commands behind MULTI that stand before what it carries.
-    lead: usize,
-}
-
 struct Applier<'a> {
     shared: &'a Shared,
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     replies: Replies,
-    sent: VecDeque<Sent>,
     out: VecDeque<Bytes>,
     out_bytes: usize,
     input: BytesMut,
-    /// Transactions sent on this connection.
-    number: u64,
-    /// Whether the chain has begun; each barrier begins it anew.
-    begun: bool,
+    chain: Chain,
     /// Why nothing is sent for now.
     paused: Option<Fault>,
     refusals: u32,
@@ -141,12 +132,10 @@ impl<'a> Applier<'a> {
             reader,
             writer,
             replies: Replies::default(),
-            sent: VecDeque::new(),
             out: VecDeque::new(),
             out_bytes: 0,
             input: BytesMut::with_capacity(64 * 1024),
-            number: 0,
-            begun: false,
+            chain: Chain::default(),
             paused: None,
             refusals: 0,
             resyncs,
@@ -185,7 +174,7 @@ impl<'a> Applier<'a> {
         node.site.count_retried();
         node.site.apply_lost();
         node.site.apply_connected();
-        self.begun = false;
+        self.chain.begin_anew();
     }
 
     /// Takes transactions from the engine as far as one write goes.
@@ -193,35 +182,21 @@ impl<'a> Applier<'a> {
         let mut node = self.shared.node.borrow_mut();
         while self.paused.is_none()
             && self.out_bytes < WRITE_BYTES_MAX
-            && (self.replies.unanswered() as u64) < LINKS
+            && Chain::has_room(self.replies.unanswered())
         {
             let Some(id) = node.site.next_txn().map(|txn| txn.id) else {
                 break;
             };
             let Some(txn) = node.site.txn(id) else { break };
             let marker = node.site.marker(txn);
-            let place = match self.replies.unanswered() {
-                _ if !self.begun => Place::First,
-                0 => Place::Alone,
-                _ => Place::Behind,
-            };
-            self.begun = true;
-            self.number += 1;
-            let link = Link {
-                number: self.number,
-                place,
-            };
+            let link = self.chain.link(self.replies.unanswered());
             let encoded = txn.encode(&marker, &link);
             let reads = txn.ships().next().is_some();
             self.replies.sent(Pending {
                 txn: id,
-                before: encoded.before,
+                before: link.before(),
                 queued: encoded.queued,
                 reads,
-            });
-            self.sent.push_back(Sent {
-                txn: id,
-                lead: encoded.lead,
             });
             self.out_bytes += encoded.parts.iter().map(Bytes::len).sum::<usize>();
             self.out.extend(encoded.parts);
@@ -284,16 +259,15 @@ impl<'a> Applier<'a> {
     }
 
     fn answered(&mut self, answer: Answer) {
-        let Some(sent) = self.sent.pop_front() else { return };
         match answer {
-            Answer::Executed { errors, values, .. } => self.executed(&sent, &errors, &values),
-            Answer::Refused { error, .. } => self.refused(&sent, &error),
+            Answer::Executed { txn, errors, values } => self.executed(txn, &errors, &values),
+            Answer::Refused { txn, error } => self.refused(txn, &error),
         }
     }
 
-    fn executed(&mut self, sent: &Sent, errors: &[CommandError], values: &[Value]) {
+    fn executed(&mut self, id: TxnId, errors: &[CommandError], values: &[Value]) {
         let mut node = self.shared.node.borrow_mut();
-        let Some(txn) = node.site.txn(sent.txn) else {
+        let Some(txn) = node.site.txn(id) else {
             return;
         };
         // A barrier carries nothing: that it was executed says nothing of what is refused.
@@ -301,11 +275,11 @@ impl<'a> Applier<'a> {
         if carries {
             self.refusals = 0;
         }
-        let places = txn.reads_queued_at(sent.lead);
+        let places = txn.reads_queued_at();
         let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
         let mut refused = 0;
         for error in errors {
-            match txn.command_queued_at(error.at, sent.lead) {
+            match txn.command_queued_at(error.at) {
                 // It raced with a client's write; the echo tells, and the key is compared again.
                 Some(queued) if queued.is_repair => {}
                 queued => {
@@ -318,7 +292,7 @@ impl<'a> Applier<'a> {
         if carries || self.refusals == 0 {
             node.database.apply_error = None;
         }
-        node.site.replied(sent.txn, Outcome::Executed(dumps));
+        node.site.replied(id, Outcome::Executed(dumps));
         drop(node);
         if !places.is_empty() {
             self.shared.stream.notify_one();
@@ -326,23 +300,20 @@ impl<'a> Applier<'a> {
     }
 
     /// Nothing of the transaction was executed.
-    fn refused(&mut self, sent: &Sent, error: &CommandError) {
+    fn refused(&mut self, id: TxnId, error: &CommandError) {
         let text = String::from_utf8_lossy(&error.text).into_owned();
         let mut node = self.shared.node.borrow_mut();
-        let found = node
-            .site
-            .txn(sent.txn)
-            .and_then(|txn| txn.command_queued_at(error.at, sent.lead));
+        let found = node.site.txn(id).and_then(|txn| txn.command_queued_at(error.at));
         let fault = match (Fault::of(&error.text), found) {
             (Fault::Never, Some(queued)) => {
                 record(&error.text, Some(queued.command));
-                node.site.leave_out(sent.txn, queued.place);
+                node.site.leave_out(id, queued.place);
                 Fault::Never
             }
             (Fault::Order, _) => Fault::Order,
             _ => Fault::Later,
         };
-        node.site.replied(sent.txn, Outcome::Refused);
+        node.site.replied(id, Outcome::Refused);
         if fault == Fault::Later && node.database.apply_error.as_deref() != Some(&text) {
             tracing::warn!(error = %text, "the database takes no writes now; they are kept and tried again");
             node.database.apply_error = Some(text);

@@ -1,10 +1,8 @@
 //! The connection on which a syncer applies, both ends: the order of `node/applier.rs`, without its sockets.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
 use syncer::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
-use syncer::echo::{LINKS, Link, Place};
+use syncer::echo::Chain;
 use syncer::flow::{Dump, Outcome, Site};
 
 use crate::database::{Cause, Database, Entry};
@@ -104,21 +102,12 @@ impl Connection {
     }
 }
 
-struct Sent {
-    txn: u64,
-    lead: usize,
-}
-
 /// The syncer's end.
 #[derive(Default)]
 pub struct Applier {
     replies: Replies,
-    sent: VecDeque<Sent>,
     input: BytesMut,
-    /// Transactions sent on this connection.
-    number: u64,
-    /// Whether the chain has begun; each barrier begins it anew.
-    begun: bool,
+    chain: Chain,
     paused: Option<Fault>,
     /// Commands that the database refused for good.
     pub refused: Vec<String>,
@@ -132,11 +121,11 @@ impl Applier {
             site.count_retried();
             site.apply_lost();
             site.apply_connected();
-            self.begun = false;
+            self.chain.begin_anew();
         }
         let mut done = false;
         for _ in 0..most {
-            if self.paused.is_some() || self.replies.unanswered() as u64 >= LINKS {
+            if self.paused.is_some() || !Chain::has_room(self.replies.unanswered()) {
                 break;
             }
             let Some(id) = site.next_txn().map(|txn| txn.id) else {
@@ -144,28 +133,14 @@ impl Applier {
             };
             let Some(txn) = site.txn(id) else { break };
             let marker = site.marker(txn);
-            let place = match self.replies.unanswered() {
-                _ if !self.begun => Place::First,
-                0 => Place::Alone,
-                _ => Place::Behind,
-            };
-            self.begun = true;
-            self.number += 1;
-            let link = Link {
-                number: self.number,
-                place,
-            };
+            let link = self.chain.link(self.replies.unanswered());
             let encoded = txn.encode(&marker, &link);
             let reads = txn.ships().next().is_some();
             self.replies.sent(Pending {
                 txn: id,
-                before: encoded.before,
+                before: link.before(),
                 queued: encoded.queued,
                 reads,
-            });
-            self.sent.push_back(Sent {
-                txn: id,
-                lead: encoded.lead,
             });
             encoded
                 .parts
@@ -182,20 +157,19 @@ impl Applier {
         self.input.extend_from_slice(&connection.output[..len]);
         connection.output.drain(..len);
         while let Some(answer) = self.replies.next(&mut self.input).expect("replies are whole") {
-            let Some(sent) = self.sent.pop_front() else { return };
             match answer {
-                Answer::Executed { errors, values, .. } => self.executed(site, &sent, &errors, &values),
-                Answer::Refused { error, .. } => self.refused(site, &sent, &error),
+                Answer::Executed { txn, errors, values } => self.executed(site, txn, &errors, &values),
+                Answer::Refused { txn, error } => self.refused(site, txn, &error),
             }
         }
     }
 
-    fn executed(&mut self, site: &mut Site<Logs>, sent: &Sent, errors: &[CommandError], values: &[Value]) {
-        let Some(txn) = site.txn(sent.txn) else { return };
-        let places = txn.reads_queued_at(sent.lead);
+    fn executed(&mut self, site: &mut Site<Logs>, id: u64, errors: &[CommandError], values: &[Value]) {
+        let Some(txn) = site.txn(id) else { return };
+        let places = txn.reads_queued_at();
         let dumps: Vec<Dump> = places.iter().filter_map(|&at| dump(values, at)).collect();
         for error in errors {
-            match txn.command_queued_at(error.at, sent.lead) {
+            match txn.command_queued_at(error.at) {
                 Some(queued) if queued.is_repair => {}
                 queued => {
                     let command = queued.map(|queued| queued.command).unwrap_or_default();
@@ -207,16 +181,14 @@ impl Applier {
                 }
             }
         }
-        site.replied(sent.txn, Outcome::Executed(dumps));
+        site.replied(id, Outcome::Executed(dumps));
     }
 
-    fn refused(&mut self, site: &mut Site<Logs>, sent: &Sent, error: &CommandError) {
-        let found = site
-            .txn(sent.txn)
-            .and_then(|txn| txn.command_queued_at(error.at, sent.lead));
+    fn refused(&mut self, site: &mut Site<Logs>, id: u64, error: &CommandError) {
+        let found = site.txn(id).and_then(|txn| txn.command_queued_at(error.at));
         let fault = match (Fault::of(&error.text), found) {
             (Fault::Never, Some(queued)) => {
-                site.leave_out(sent.txn, queued.place);
+                site.leave_out(id, queued.place);
                 self.refused
                     .push(String::from_utf8_lossy(&error.text).into_owned());
                 Fault::Never
@@ -224,7 +196,7 @@ impl Applier {
             (Fault::Order, _) => Fault::Order,
             _ => Fault::Later,
         };
-        site.replied(sent.txn, Outcome::Refused);
+        site.replied(id, Outcome::Refused);
         if self.paused != Some(Fault::Later) {
             self.paused = Some(fault);
         }

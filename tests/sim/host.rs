@@ -81,7 +81,7 @@ pub struct Host {
     /// The database refuses to write.
     pub refusing: bool,
     /// The database waits for the syncer to have everything, then restarts.
-    pub restarting: Option<u64>,
+    pub restarting: bool,
     /// The syncer's clock, Unix milliseconds.
     pub now: u64,
     /// Commands refused for good.
@@ -105,7 +105,7 @@ impl Host {
             runs: 0,
             book: std::rc::Rc::clone(book),
             refusing: false,
-            restarting: None,
+            restarting: false,
             now: 0,
             refused: Vec::new(),
         }
@@ -171,7 +171,7 @@ impl Host {
         let Some(running) = &mut self.running else {
             return Ok(done);
         };
-        if running.apply.is_none() && running.site.source().is_some() && self.restarting.is_none() {
+        if running.apply.is_none() && running.site.source().is_some() && !self.restarting {
             // CLIENT KILL: nothing that an older connection sent is executed from here on.
             self.zombies.clear();
             running.site.apply_connected();
@@ -270,7 +270,7 @@ impl Host {
 
     /// The database executes up to so many commands; true if there were any.
     pub fn serve(&mut self, most: usize) -> bool {
-        if self.restarting.is_some() {
+        if self.restarting {
             return self.restart_if_ready();
         }
         let mut done = false;
@@ -343,7 +343,7 @@ impl Host {
 
     /// The database is told to shut down: it stops writing and asks its replicas how far they are.
     pub fn shut_down(&mut self) {
-        if self.restarting.is_none()
+        if !self.restarting
             && self.database.dbs.iter().any(|keys| !keys.is_empty())
             && self
                 .running
@@ -352,12 +352,12 @@ impl Host {
         {
             let getack = ["REPLCONF", "GETACK", "*"].map(|word| word.as_bytes().to_vec());
             self.database.feed(&getack);
-            self.restarting = Some(self.database.offset());
+            self.restarting = true;
         }
     }
 
     fn restart_if_ready(&mut self) -> bool {
-        if self.restarting.is_none() {
+        if !self.restarting {
             return false;
         }
         // Keys still expire until it is down.
@@ -367,7 +367,7 @@ impl Host {
         if kept.is_none_or(|source| source.offset < offset) {
             return false;
         }
-        self.restarting = None;
+        self.restarting = false;
         self.zombies.clear();
         self.drop_stream();
         self.drop_apply();
@@ -389,6 +389,6 @@ impl Host {
             .apply
             .as_ref()
             .is_some_and(|(_, connection)| connection.input.is_empty() && connection.output.is_empty());
-        read && applied && running.site.is_applying() && self.restarting.is_none()
+        read && applied && running.site.is_applying() && !self.restarting
     }
 }

@@ -122,7 +122,7 @@ impl World {
         let site = event.site;
         match &event.what {
             What::Write { db, commands, block } => {
-                if self.hosts[site].restarting.is_none() {
+                if !self.hosts[site].restarting {
                     let cause = Cause::Client(event.number);
                     self.hosts[site].database.run(*db, commands, *block, cause);
                 }

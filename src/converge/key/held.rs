@@ -37,6 +37,26 @@ pub(super) struct Step {
     pub joint: bool,
 }
 
+impl Step {
+    /// A command of ours that is no operation.
+    pub fn repair(effect: Effect) -> Step {
+        Step {
+            effect,
+            dot: None,
+            joint: false,
+        }
+    }
+
+    /// An operation, executed for its key alone.
+    pub fn of(op: &Operation) -> Step {
+        Step {
+            effect: op.effect.clone(),
+            dot: Some(op.dot),
+            joint: false,
+        }
+    }
+}
+
 /// What came of a command of ours.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Took {
