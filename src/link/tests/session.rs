@@ -7,6 +7,7 @@ fn local() -> Local {
         database_id: "orders".to_owned(),
         site: site("a"),
         incarnation: 1,
+        takes_over: false,
         heartbeat_ms: 5_000,
         timeout_ms: 15_000,
     }
@@ -81,7 +82,6 @@ fn nothing_is_taken_before_its_time() {
 #[test]
 fn batches_follow_each_other() {
     let mut session = streaming();
-    assert_eq!(session.handle(Frame::Batch(batch(1, 3))), Ok(Event::Nothing));
     assert_eq!(
         session.handle(Frame::Batch(batch(4, 6))),
         Ok(Event::Batch(batch(4, 6)))
@@ -92,6 +92,14 @@ fn batches_follow_each_other() {
         expected: 7,
     };
     assert_eq!(session.handle(Frame::Batch(batch(8, 9))), Err(gap));
+    for first in [4, 5] {
+        let repeated = Refused::Repeated {
+            origin: site("b"),
+            first,
+            expected: 7,
+        };
+        assert_eq!(session.handle(Frame::Batch(batch(first, 9))), Err(repeated));
+    }
     let mut unknown = batch(1, 1);
     unknown.origin = site("x");
     assert!(session.handle(Frame::Batch(unknown)).is_err());
