@@ -1,0 +1,9 @@
+//! The links of running syncers: certificates that are replaced under load, and peers that mean harm.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod moving;
+mod trust;
