@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::cluster::ClusterBuilder;
+use crate::support::site::PeerEntry;
 use crate::support::{Cluster, Site};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -85,20 +86,33 @@ impl Yard {
             dir: tempfile::tempdir().unwrap(),
         };
         for site in 0..yard.cluster.sites.len() {
-            let mut peers = yard.cluster.peers_of(site);
-            for peer in &mut peers {
-                let theirs = std::mem::replace(&mut peer.certificate, yard.trusted(site, &peer.site));
-                std::fs::copy(theirs, &peer.certificate).unwrap();
+            let peers = yard.peers(site);
+            for (peer, known) in peers.iter().zip(yard.cluster.peers_of(site)) {
+                std::fs::copy(known.certificate, &peer.certificate).unwrap();
             }
             yard.cluster.sites[site].write_config(&peers);
         }
         yard
     }
 
+    /// The peers of a site, with the trust files of this yard.
+    pub fn peers(&self, site: usize) -> Vec<PeerEntry> {
+        let mut peers = self.cluster.peers_of(site);
+        for peer in &mut peers {
+            peer.certificate = self.trusted(site, &peer.site);
+        }
+        peers
+    }
+
+    /// Starts what was prepared.
+    pub fn start_sites(&mut self) {
+        self.cluster.sites.iter_mut().for_each(Site::start);
+        self.cluster.wait_connected();
+    }
+
     pub fn start(builder: ClusterBuilder) -> Yard {
         let mut yard = Yard::prepare(builder);
-        yard.cluster.sites.iter_mut().for_each(Site::start);
-        yard.cluster.wait_connected();
+        yard.start_sites();
         yard
     }
 
