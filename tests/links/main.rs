@@ -7,5 +7,7 @@ mod support;
 
 mod hostile;
 mod moving;
+mod openssl;
 mod peer;
+mod secrets;
 mod trust;

@@ -200,3 +200,47 @@ fn a_peer_that_is_not_trusted_any_more_is_cut() {
     });
     yard.cluster.converge();
 }
+
+/// A site whose peers cannot be reached from it: its new certificate is shown because they are asked to dial anew.
+#[test]
+fn a_site_that_cannot_dial_asks_to_be_dialed() {
+    let mut yard = Yard::prepare(Cluster::build(3).direct_links());
+    let mut peers = yard.peers(0);
+    peers
+        .iter_mut()
+        .for_each(|peer| peer.address = "127.0.0.1:1".into());
+    yard.cluster.sites[0].write_config(&peers);
+    yard.start_sites();
+    let new = self_signed(params("orders", "a"));
+    let ((), rounds) = writing(&yard.cluster, || {
+        yard.trust(0, &[&yard.certificate(0), &new.certificate]);
+        (1..3).for_each(|site| yard.reloaded(site, REPLACED));
+        yard.own(0, &new);
+        yard.reloaded(0, REPLACED);
+        yard.trust(0, &[&new.certificate]);
+        (1..3).for_each(|site| yard.reloaded(site, REPLACED));
+    });
+    check(&yard, &rounds);
+    for site in &yard.cluster.sites {
+        assert_eq!(count(&site.log(), "Failed"), 0, "{}", site.log());
+    }
+}
+
+/// While a connection is cut in the middle of moving, again and again, nothing is lost and nothing counts twice.
+#[test]
+fn links_that_break_while_they_move() {
+    let yard = Yard::start(Cluster::build(2).link("connect_timeout = \"1 s\""));
+    let ((), rounds) = writing(&yard.cluster, || {
+        for round in 0..25_u64 {
+            yard.reload((round % 2) as usize);
+            // Somewhere between the first byte of the new connection and the last of the old one.
+            std::thread::sleep(std::time::Duration::from_millis(round % 13));
+            yard.cluster.drop_connections(0, 1);
+        }
+    });
+    yard.cluster.wait_connected();
+    yard.cluster.converge();
+    let mut client = yard.cluster.client(0);
+    let all: u64 = rounds.iter().sum();
+    assert_eq!(client.ok("GET common").text(), (all * 50).to_string());
+}
