@@ -38,12 +38,23 @@ fn die_whole() {
     }));
 }
 
+/// The kernel clears a huge page as a whole, and the allocator gives freed memory back and asks for it anew all the
+/// time: it was a tenth of the CPU time, and half of the memory (`benches/README.md`). Where it cannot be had, the
+/// syncer runs as well.
+fn take_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on");
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let password = config::io::password(&settings.database)?;
     logging::start(&settings.tracing)?;
     die_whole();
+    take_small_pages();
     node::run(settings, password, args.agreed)?;
     Ok(())
 }

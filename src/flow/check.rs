@@ -46,18 +46,16 @@ impl<J: Journal> Site<J> {
     /// # Errors
     /// The first row that is not what it says.
     pub fn check(&mut self, batch: &Batch) -> Result<(), RowFault> {
-        for at in 0..batch.count() {
-            let Some(row) = batch.row(at) else { continue };
+        for (at, (row, command)) in batch.commands(0, batch.count()).enumerate() {
             let seq = batch.first_seq + at as Seq;
-            let command = batch.command(at);
             let scanner = &mut self.past.scanner;
             scanner.reset();
-            let len = match scanner.next(&command) {
+            let len = match scanner.next(command) {
                 Err(error) => return Err(RowFault::Frame { seq, error }),
                 Ok(Scan::Command { len }) => len,
                 Ok(_) => 0,
             };
-            let name = scanner.args().first().map_or(&[][..], |arg| arg.of(&command));
+            let name = scanner.args().first().map_or(&[][..], |arg| arg.of(command));
             if len != command.len() || name.is_empty() {
                 return Err(RowFault::NotOne { seq });
             }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::dumps::DumpError;
 use super::journal::{Journal, JournalError};
+use super::merge::merged;
 use super::peers::Ack;
 use super::site::{Barrier, RECOVERING, Site};
-use super::txn::Txn;
+use super::txn::{Queued, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
 use crate::converge::mutation::{Mutation, off};
@@ -139,12 +140,16 @@ impl<J: Journal> Site<J> {
         self.barrier == Barrier::Passed
     }
 
-    /// A command that the database will never queue is left out of its transaction.
-    pub fn leave_out(&mut self, id: TxnId, place: usize) {
+    /// A command that the database will never queue is left out of its transaction. One that stands for several
+    /// operations is sent as these, and so are those to come: the user may lack the right to it.
+    pub fn leave_out(&mut self, id: TxnId, refused: &Queued) {
         if let Some(txn) = self.past.in_flight.iter_mut().find(|txn| txn.id == id) {
-            txn.left_out.push(place);
+            txn.leave_out(refused.place);
         }
-        self.counters.refused += 1;
+        match refused.is_merged {
+            true => self.merges = false,
+            false => self.counters.refused += 1,
+        }
     }
 
     /// What did not come back before the barrier was not executed and goes out again, in the same order.
@@ -261,6 +266,9 @@ impl<J: Journal> Site<J> {
             txn.from = batch.first_seq + from as Seq;
             txn.to = batch.first_seq + at as Seq - 1;
             txn.time = batch.time_of(at - 1);
+            if self.merges {
+                txn.pieces = merged(txn.pieces);
+            }
             if txn.flushes {
                 self.push_marks(&mut txn, true);
             }

@@ -17,6 +17,7 @@ mod history;
 mod inbound;
 mod journal;
 mod marks;
+mod merge;
 mod outbound;
 mod peers;
 mod rebuild;

@@ -97,6 +97,8 @@ pub struct Site<J> {
     pub(super) barrier: Barrier,
     /// An earlier run's repairs may have been executed: nothing is compared before that is known.
     pub(super) recovering: bool,
+    /// Whether the database takes several `SET`s as one `MSET`.
+    pub(super) merges: bool,
     pub(super) counters: Counters,
     pub(super) marks: Marks,
     pub(super) restore: Restore,
@@ -149,6 +151,7 @@ impl<J: Journal> Site<J> {
             in_flight_bytes: 0,
             barrier: Barrier::Down,
             recovering: false,
+            merges: true,
             counters: Counters::default(),
             marks: Marks::default(),
             restore: Restore::new(sites),

@@ -1,5 +1,6 @@
 //! Marked transactions: what they carry, and their bytes.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +13,8 @@ use crate::resp::encode;
 
 /// Commands behind MULTI before those that the transaction carries: of the chain, and the marker.
 const LEAD: usize = 2;
+/// Commands that read a value: DUMP, PTTL and TIME.
+const READS: usize = 3;
 
 /// A part of a transaction, in one database.
 #[derive(Debug, Clone)]
@@ -26,6 +29,19 @@ pub enum Piece {
         to: usize,
         /// Database number.
         db: u32,
+    },
+    /// Rows that set plain strings, as one command.
+    Merged {
+        /// The batch.
+        batch: Rc<Batch>,
+        /// First row.
+        from: usize,
+        /// Behind the last row.
+        to: usize,
+        /// Database number.
+        db: u32,
+        /// The `MSET`, in RESP.
+        command: Bytes,
     },
     /// A row that carries a value, with a payload of our own making.
     Rewritten {
@@ -54,7 +70,40 @@ pub enum Piece {
 impl Piece {
     fn db(&self) -> u32 {
         match self {
-            Piece::Rows { db, .. } | Piece::Rewritten { db, .. } | Piece::Repair { db, .. } => *db,
+            Piece::Rows { db, .. }
+            | Piece::Merged { db, .. }
+            | Piece::Rewritten { db, .. }
+            | Piece::Repair { db, .. } => *db,
+        }
+    }
+
+    /// How many commands it stands for among those that the transaction carries.
+    fn places(&self) -> usize {
+        match self {
+            Piece::Rows { from, to, .. } => to - from,
+            Piece::Merged { .. } | Piece::Rewritten { .. } => 1,
+            Piece::Repair { commands, .. } => commands.len(),
+        }
+    }
+
+    /// Each of them.
+    fn each(&self) -> Vec<Bytes> {
+        match self {
+            Piece::Rows { batch, from, to, .. } => (*from..*to).map(|at| batch.command(at)).collect(),
+            Piece::Merged { command, .. } | Piece::Rewritten { command, .. } => vec![command.clone()],
+            Piece::Repair { commands, .. } => commands.clone(),
+        }
+    }
+
+    /// The key whose value is read behind it.
+    fn read(&self) -> Option<&Bytes> {
+        match self {
+            Piece::Repair {
+                key,
+                ship_state: true,
+                ..
+            } => Some(key),
+            _ => None,
         }
     }
 }
@@ -95,6 +144,8 @@ pub struct Queued {
     pub command: Bytes,
     /// Whether it repairs a key in conflict, and is no operation itself.
     pub is_repair: bool,
+    /// Whether it stands for several operations: which of them is to blame for a refusal is not known.
+    pub is_merged: bool,
 }
 
 /// A marked transaction.
@@ -210,8 +261,7 @@ impl Txn {
         for piece in &self.pieces {
             match piece {
                 Piece::Rows { batch, from, to, .. } => batch.bytes_of(*from, *to, |bytes| all.push(bytes)),
-                Piece::Rewritten { command, .. } => all.push(command.clone()),
-                Piece::Repair { commands, .. } => all.extend(commands.iter().cloned()),
+                _ => all.extend(piece.each()),
             }
         }
         all
@@ -219,19 +269,11 @@ impl Txn {
 
     /// Each command by itself with its database, in order.
     pub(super) fn each_command(&self) -> Vec<(u32, Bytes)> {
-        let mut all = Vec::new();
-        for piece in &self.pieces {
-            match piece {
-                Piece::Rows { batch, from, to, db } => {
-                    all.extend((*from..*to).map(|at| (*db, batch.command(at))));
-                }
-                Piece::Rewritten { command, db, .. } => all.push((*db, command.clone())),
-                Piece::Repair { commands, db, .. } => {
-                    all.extend(commands.iter().map(|command| (*db, command.clone())));
-                }
-            }
-        }
-        all
+        let each = |piece: &Piece| {
+            let db = piece.db();
+            piece.each().into_iter().map(move |command| (db, command))
+        };
+        self.pieces.iter().flat_map(each).collect()
     }
 
     /// The place among the commands of each command that touches a watched or repaired key.
@@ -241,21 +283,15 @@ impl Txn {
         for piece in &self.pieces {
             match piece {
                 Piece::Rows { batch, from, to, .. } => {
-                    for watch in &self.watches {
-                        let row = watch.seq.wrapping_sub(batch.first_seq) as usize;
-                        if (*from..*to).contains(&row) {
-                            let place = at + row - from;
-                            shares.push((watch.fingerprint, watch.db, watch.key.clone(), place));
-                        }
-                    }
-                    at += to - from;
+                    let rows = batch.first_seq + *from as Seq..batch.first_seq + *to as Seq;
+                    let first = rows.start;
+                    self.share(rows, |seq| at + (seq - first) as usize, &mut shares);
                 }
-                Piece::Rewritten { seq, .. } => {
-                    for watch in self.watches.iter().filter(|watch| watch.seq == *seq) {
-                        shares.push((watch.fingerprint, watch.db, watch.key.clone(), at));
-                    }
-                    at += 1;
+                Piece::Merged { batch, from, to, .. } => {
+                    let rows = batch.first_seq + *from as Seq..batch.first_seq + *to as Seq;
+                    self.share(rows, |_| at, &mut shares);
                 }
+                Piece::Rewritten { seq, .. } => self.share(*seq..*seq + 1, |_| at, &mut shares),
                 Piece::Repair {
                     fingerprint,
                     db,
@@ -263,15 +299,30 @@ impl Txn {
                     commands,
                     ..
                 } => {
-                    for _ in commands {
-                        shares.push((*fingerprint, *db, key.clone(), at));
-                        at += 1;
-                    }
+                    let repairs = 0..commands.len();
+                    shares.extend(repairs.map(|repair| (*fingerprint, *db, key.clone(), at + repair)));
                 }
             }
+            at += piece.places();
         }
-        shares.sort_by_key(|share| share.3);
         shares
+    }
+
+    /// What is watched of some rows, in their order.
+    fn share(
+        &self,
+        rows: Range<Seq>,
+        place: impl Fn(Seq) -> usize,
+        shares: &mut Vec<(u64, u32, Bytes, usize)>,
+    ) {
+        let mut watches: Vec<&Watch> = self
+            .watches
+            .iter()
+            .filter(|watch| rows.contains(&watch.seq))
+            .collect();
+        watches.sort_by_key(|watch| watch.seq);
+        let share = |watch: &Watch| (watch.fingerprint, watch.db, watch.key.clone(), place(watch.seq));
+        shares.extend(watches.into_iter().map(share));
     }
 
     /// The places among those queued of each DUMP, with its key's piece in order; PTTL and TIME stand behind it.
@@ -280,20 +331,10 @@ impl Txn {
         let mut at = LEAD;
         let mut places = Vec::new();
         for piece in &self.pieces {
-            let (wanted, commands, reads) = match piece {
-                Piece::Rows { from, to, db, .. } => (*db, to - from, false),
-                Piece::Rewritten { db, .. } => (*db, 1, false),
-                Piece::Repair {
-                    db,
-                    commands,
-                    ship_state,
-                    ..
-                } => (*db, commands.len(), *ship_state),
-            };
-            at += usize::from(std::mem::replace(&mut db, wanted) != wanted) + commands;
-            if reads {
+            at += usize::from(std::mem::replace(&mut db, piece.db()) != piece.db()) + piece.places();
+            if piece.read().is_some() {
                 places.push(at);
-                at += 3;
+                at += READS;
             }
         }
         places
@@ -305,38 +346,45 @@ impl Txn {
         let mut at = LEAD;
         let mut place = 0;
         for piece in &self.pieces {
-            let is_repair = matches!(piece, Piece::Repair { .. });
-            let (wanted, commands, reads) = match piece {
-                Piece::Rows { batch, from, to, db } => (
-                    *db,
-                    (*from..*to).map(|at| batch.command(at)).collect::<Vec<_>>(),
-                    0,
-                ),
-                Piece::Rewritten { db, command, .. } => (*db, vec![command.clone()], 0),
-                Piece::Repair {
-                    db,
-                    commands,
-                    ship_state,
-                    ..
-                } => (*db, commands.clone(), if *ship_state { 3 } else { 0 }),
-            };
-            at += usize::from(std::mem::replace(&mut db, wanted) != wanted);
-            for command in commands {
+            at += usize::from(std::mem::replace(&mut db, piece.db()) != piece.db());
+            for command in piece.each() {
                 if !self.left_out.contains(&place) {
                     if at == queued {
                         return Some(Queued {
                             place,
                             command,
-                            is_repair,
+                            is_repair: matches!(piece, Piece::Repair { .. }),
+                            is_merged: matches!(piece, Piece::Merged { .. }),
                         });
                     }
                     at += 1;
                 }
                 place += 1;
             }
-            at += reads;
+            at += piece.read().map_or(0, |_| READS);
         }
         None
+    }
+
+    /// A command that the database will never queue is left out. One that stands for several operations is sent as
+    /// these, instead.
+    pub(super) fn leave_out(&mut self, place: usize) {
+        let mut at = 0;
+        for piece in &mut self.pieces {
+            if let Piece::Merged {
+                batch, from, to, db, ..
+            } = piece
+                && at == place
+            {
+                let (batch, from, to, db) = (Rc::clone(batch), *from, *to, *db);
+                *piece = Piece::Rows { batch, from, to, db };
+                let behind = self.left_out.iter_mut().filter(|left_out| **left_out > place);
+                behind.for_each(|left_out| *left_out += to - from - 1);
+                return;
+            }
+            at += piece.places();
+        }
+        self.left_out.push(place);
     }
 
     /// The bytes for a connection, which has database 0 selected before and behind it: a transaction that is refused
@@ -356,41 +404,27 @@ impl Txn {
         let mut place = 0;
         for piece in &self.pieces {
             queued += select(&mut head, db, piece.db());
-            let commands = match piece {
-                Piece::Rows { batch, from, to, .. } if self.left_out.is_empty() => {
-                    parts.push(head.split().freeze());
-                    batch.bytes_of(*from, *to, |bytes| parts.push(bytes));
-                    queued += to - from;
-                    continue;
-                }
-                Piece::Rows { batch, from, to, .. } => (*from..*to).map(|at| batch.command(at)).collect(),
-                Piece::Rewritten { command, .. } => vec![command.clone()],
-                Piece::Repair {
-                    key,
-                    commands,
-                    ship_state,
-                    ..
-                } => {
-                    commands
-                        .iter()
-                        .for_each(|command| head.extend_from_slice(command));
-                    queued += commands.len();
-                    if *ship_state {
-                        encode::command(&mut head, &[b"DUMP", key]);
-                        encode::command(&mut head, &[b"PTTL", key]);
-                        encode::command(&mut head, &[b"TIME"]);
-                        queued += 3;
-                    }
-                    continue;
-                }
-            };
-            for command in commands {
+            if let Piece::Rows { batch, from, to, .. } = piece
+                && self.left_out.is_empty()
+            {
+                parts.push(head.split().freeze());
+                batch.bytes_of(*from, *to, |bytes| parts.push(bytes));
+                queued += to - from;
+                continue;
+            }
+            for command in piece.each() {
                 if !self.left_out.contains(&place) {
                     parts.push(head.split().freeze());
                     parts.push(command);
                     queued += 1;
                 }
                 place += 1;
+            }
+            if let Some(key) = piece.read() {
+                encode::command(&mut head, &[b"DUMP", key]);
+                encode::command(&mut head, &[b"PTTL", key]);
+                encode::command(&mut head, &[b"TIME"]);
+                queued += READS;
             }
         }
         queued += select(&mut head, db, 0);

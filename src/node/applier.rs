@@ -306,8 +306,10 @@ impl<'a> Applier<'a> {
         let found = node.site.txn(id).and_then(|txn| txn.command_queued_at(error.at));
         let fault = match (Fault::of(&error.text), found) {
             (Fault::Never, Some(queued)) => {
-                record(&error.text, Some(queued.command));
-                node.site.leave_out(id, queued.place);
+                node.site.leave_out(id, &queued);
+                if !queued.is_merged {
+                    record(&error.text, Some(queued.command));
+                }
                 Fault::Never
             }
             (Fault::Order, _) => Fault::Order,

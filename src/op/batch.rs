@@ -163,6 +163,23 @@ impl Batch {
         command
     }
 
+    /// The rows `from..to` with their commands, in order, without counting references.
+    pub fn commands(&self, from: usize, to: usize) -> impl Iterator<Item = (Row, &[u8])> {
+        let mut start = self.start_of(from) as usize;
+        let mut parts = self.parts.iter();
+        let (mut begin, mut part) = (0, &[][..]);
+        (from..to).map_while(move |at| {
+            let row = self.row(at)?;
+            while start >= begin + part.len() {
+                begin += part.len();
+                part = parts.next()?;
+            }
+            let command = part.get(start - begin..row.end as usize - begin)?;
+            start = row.end as usize;
+            Some((row, command))
+        })
+    }
+
     /// Bytes of payload and table: what it takes in memory, nearly.
     pub fn memory_bytes(&self) -> usize {
         self.payload_len() + self.rows.len()

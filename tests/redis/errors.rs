@@ -90,6 +90,22 @@ fn a_busy_database_is_waited_for() {
     assert_eq!(b.ok("GET count").text(), "300");
 }
 
+/// Runs of `SET` go as `MSET`; where the database does not take that, they go as they came, and nothing is lost or told.
+#[test]
+fn a_database_without_mset_gets_each_set() {
+    Random::announced("without mset");
+    let without = ServerOptions::default().with("rename-command", "MSET nowhere-mset");
+    let cluster = Cluster::build(2).server(1, without).start();
+    let mut a = cluster.client(0);
+    let lines: Vec<_> = (0..500).map(|n| format!("SET k:{} v:{n}", n % 60)).collect();
+    a.load(&lines);
+    cluster.converge();
+    let mut b = cluster.client(1);
+    assert_eq!(b.ok("GET k:59").text(), "v:479");
+    let status = cluster.sites[1].status().expect("status");
+    assert_eq!(status.number("totals.commands_refused"), 0, "{}", status.0);
+}
+
 /// A command that this database does not know: the rest of its batch is applied, the loss is told.
 #[test]
 fn a_command_that_is_refused_for_good_is_recorded() {

@@ -11,6 +11,7 @@ mod conflicts;
 mod counters;
 mod crash;
 mod errors;
+mod examples;
 mod forms;
 mod harness;
 mod loops;

@@ -188,9 +188,11 @@ impl Applier {
         let found = site.txn(id).and_then(|txn| txn.command_queued_at(error.at));
         let fault = match (Fault::of(&error.text), found) {
             (Fault::Never, Some(queued)) => {
-                site.leave_out(id, queued.place);
-                self.refused
-                    .push(String::from_utf8_lossy(&error.text).into_owned());
+                site.leave_out(id, &queued);
+                if !queued.is_merged {
+                    let text = String::from_utf8_lossy(&error.text);
+                    self.refused.push(text.into_owned());
+                }
                 Fault::Never
             }
             (Fault::Order, _) => Fault::Order,
