@@ -9,6 +9,9 @@
 //! **Load.** One client per site sends pipelined SETs of 32 bytes to random keys of its own out of half a million; every
 //! 64th command is an `INCR` of a counter of its site. The time runs until each database has both end keys.
 //!
+//! A second load is paced, 20,000 commands a second per site: there a gap is one of the link, not of a database that has
+//! more to do than it can.
+//!
 //! **Reloads.** SIGHUP to the two syncers in turn, spread over the run; each reads its files anew, and its link moves to a
 //! new connection. The next one is sent when the log says that the one before is done.
 //!
@@ -34,6 +37,9 @@ use support::{Cluster, LONG, Random, Reply, ServerOptions, Site, wait_until};
 
 const KEYS: u64 = 500_000;
 const COUNT_EVERY: u64 = 64;
+const RATE_PER_SECOND: u64 = 20_000;
+/// Between two pieces of the paced load.
+const PIECE: Duration = Duration::from_millis(2);
 const DONE: &str = "the certificates are replaced";
 
 #[derive(Debug)]
@@ -41,6 +47,17 @@ struct Options {
     runs: usize,
     commands: u64,
     reloads: usize,
+    /// Of the paced load.
+    seconds: u64,
+}
+
+/// What the two sites write.
+struct Load {
+    /// Each one's commands, and how often its counter counts.
+    sites: [(Vec<u8>, u64); 2],
+    commands: u64,
+    /// In which time, if not as fast as can be.
+    seconds: Option<u64>,
 }
 
 fn options() -> Options {
@@ -48,6 +65,7 @@ fn options() -> Options {
         runs: 3,
         commands: 3_000_000,
         reloads: 100,
+        seconds: 10,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -58,9 +76,12 @@ fn options() -> Options {
         };
         match arg.as_str() {
             "--bench" => {}
-            "--test" => (options.runs, options.commands, options.reloads) = (1, 100_000, 4),
+            "--test" => {
+                (options.runs, options.commands, options.reloads, options.seconds) = (1, 100_000, 4, 1)
+            }
             "--runs" => options.runs = value() as usize,
             "--commands" => options.commands = value(),
+            "--seconds" => options.seconds = value(),
             "--reloads" => options.reloads = value() as usize,
             other => panic!("unknown option {other}; see the head of benches/reload.rs"),
         }
@@ -95,7 +116,7 @@ struct Numbers {
 }
 
 /// Writes everything to a database and reads the replies away.
-fn write(site: &Site, bytes: &[u8]) {
+fn write(site: &Site, bytes: &[u8], seconds: Option<u64>) {
     let mut socket = TcpStream::connect(("127.0.0.1", site.server.port)).expect("the database");
     let mut replies = socket.try_clone().expect("a second handle");
     std::thread::scope(|scope| {
@@ -108,7 +129,14 @@ fn write(site: &Site, bytes: &[u8]) {
                 }
             }
         });
-        for piece in bytes.chunks(1 << 18) {
+        let pieces = seconds.map(|seconds| Duration::from_secs(seconds).as_millis() / PIECE.as_millis());
+        let len = pieces.map_or(1 << 18, |pieces| bytes.len().div_ceil(pieces as usize));
+        let start = Instant::now();
+        for (at, piece) in bytes.chunks(len).enumerate() {
+            if pieces.is_some() {
+                let due = start + PIECE * at as u32;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
             socket.write_all(piece).expect("the database reads");
         }
         socket.shutdown(std::net::Shutdown::Write).expect("the end");
@@ -152,7 +180,8 @@ fn reload(cluster: &Cluster, reloads: usize, pause: Duration, over: &AtomicBool)
     done.iter().sum()
 }
 
-fn measure(loads: &[(Vec<u8>, u64)], commands: u64, reloads: usize, pause: Duration) -> Numbers {
+fn measure(load: &Load, reloads: usize, pause: Duration) -> Numbers {
+    let loads = &load.sites;
     let options = ServerOptions::default().with("client-output-buffer-limit", "replica 0 0 0");
     let cluster = Cluster::build(2).servers(&options).direct_links().start();
     let over = AtomicBool::new(false);
@@ -166,7 +195,7 @@ fn measure(loads: &[(Vec<u8>, u64)], commands: u64, reloads: usize, pause: Durat
             .collect();
         for (site, (bytes, _)) in loads.iter().enumerate() {
             let cluster = &cluster;
-            scope.spawn(move || write(&cluster.sites[site], bytes));
+            scope.spawn(move || write(&cluster.sites[site], bytes, load.seconds));
         }
         let reloading = scope.spawn(|| reload(&cluster, reloads, pause, &over));
         for (site, other) in [(0, 1), (1, 0)] {
@@ -183,7 +212,7 @@ fn measure(loads: &[(Vec<u8>, u64)], commands: u64, reloads: usize, pause: Durat
     let seconds = start.elapsed().as_secs_f64();
     check(&cluster, loads);
     Numbers {
-        commands_per_second: 2.0 * commands as f64 / seconds,
+        commands_per_second: 2.0 * load.commands as f64 / seconds,
         gap_ms: gaps.iter().max().unwrap().as_secs_f64() * 1e3,
         reloads,
         seconds,
@@ -215,24 +244,16 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-fn main() {
-    let options = options();
-    let mut random = Random::announced("reload");
-    let loads = [0, 1].map(|site| encoded(site, options.commands, &mut random));
-    println!(
-        "{} commands at each of two sites, {} pairs of runs\n",
-        options.commands, options.runs
-    );
-    println!("| run | commands/s | longest gap, ms | reloads | seconds |");
-    println!("| --- | --- | --- | --- | --- |");
+/// Pairs of runs of one load, without and with reloads: a line for each, and their medians.
+fn compare(name: &str, load: &Load, options: &Options) {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     let mut pause = Duration::ZERO;
     for _ in 0..options.runs {
-        for (name, reloads, all) in [("without", 0, &mut without), ("with", options.reloads, &mut with)] {
-            let found = measure(&loads, options.commands, reloads, pause);
+        for (reloads, all) in [(0, &mut without), (options.reloads, &mut with)] {
+            let found = measure(load, reloads, pause);
             println!(
-                "| {name} | {:.0} | {:.1} | {} | {:.1} |",
-                found.commands_per_second, found.gap_ms, found.reloads, found.seconds
+                "| {name} | {} | {:.0} | {:.1} | {:.1} |",
+                found.reloads, found.commands_per_second, found.gap_ms, found.seconds
             );
             if reloads == 0 {
                 // So that they are spread over three quarters of a run.
@@ -244,9 +265,30 @@ fn main() {
     let rate = |all: &[Numbers]| median(all.iter().map(|run| run.commands_per_second).collect());
     let gap = |all: &[Numbers]| median(all.iter().map(|run| run.gap_ms).collect());
     println!(
-        "\nwith reloads {:.3} of the throughput; longest gap {:.1} ms, without {:.1} ms; lost 0, twice 0",
+        "| {name}, medians | with : without | {:.3} | {:.1} : {:.1} | |",
         rate(&with) / rate(&without),
         gap(&with),
         gap(&without)
     );
+}
+
+fn main() {
+    let options = options();
+    let mut random = Random::announced("reload");
+    println!("lost 0 and twice 0, or the run ends with a panic\n");
+    println!("| load | reloads | commands/s | longest gap, ms | seconds |");
+    println!("| --- | --- | --- | --- | --- |");
+    let paced = options.seconds * RATE_PER_SECOND;
+    let loads = [
+        ("full speed", options.commands, None),
+        ("paced", paced, Some(options.seconds)),
+    ];
+    for (name, commands, seconds) in loads {
+        let load = Load {
+            sites: [0, 1].map(|site| encoded(site, commands, &mut random)),
+            commands,
+            seconds,
+        };
+        compare(name, &load, &options);
+    }
 }

@@ -91,7 +91,7 @@ impl Siege {
             let log = site.log();
             let down = log.lines().find(|line| {
                 line.contains("link down")
-                    && line.contains("refused (os") == false
+                    && !line.contains("refused (os")
                     && !line.contains("peer=c")
             });
             assert_eq!(down, None, "{what}");
