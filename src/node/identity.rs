@@ -220,3 +220,97 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::certs::{Identity, io};
+
+    fn site(name: &str) -> SiteId {
+        SiteId::new(name.as_bytes()).unwrap()
+    }
+
+    /// The settings of site a, which trusts b and c.
+    fn tls() -> LinkTls {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |name: &str| {
+            let identity = Identity::new("orders", site(name)).unwrap();
+            let loaded = io::ensure(
+                &dir.path().join(name),
+                crate::certs::CertificateName::Syncer,
+                &identity,
+                &[],
+            );
+            (identity, loaded.unwrap())
+        };
+        let (me, own) = of("a");
+        let peers = ["b", "c"].map(|name| (site(name), of(name).1.paths.certificate));
+        io::link_tls(&own.own, &me, &peers, crate::certs::Settings::default())
+            .unwrap()
+            .0
+    }
+
+    fn outcomes(moved: Vec<Moved>) -> Vec<MoveOutcome> {
+        moved.into_iter().map(|peer| peer.outcome).collect()
+    }
+
+    /// Replaces while links do what a test says.
+    async fn replace(
+        identity: &LinkIdentity,
+        links: impl AsyncFnOnce(u64, &Board),
+    ) -> Result<Vec<MoveOutcome>, ReplaceError> {
+        let mut receiver = identity.current.subscribe();
+        let tried = async {
+            receiver.changed().await.unwrap();
+            let number = receiver.borrow().number;
+            links(number, &identity.board).await;
+        };
+        let (replaced, ()) = tokio::join!(identity.replace(tls()), tried);
+        replaced.map(outcomes)
+    }
+
+    #[tokio::test]
+    async fn one_link_that_moves_is_enough() {
+        let (identity, receiver) = LinkIdentity::new(tls(), Duration::from_secs(5));
+        let nobody = replace(&identity, async |_, _| {}).await.unwrap();
+        assert_eq!(nobody, [MoveOutcome::NotConnected, MoveOutcome::NotConnected]);
+        identity.board.stands(site("b"), Some(1));
+        identity.board.stands(site("c"), Some(1));
+        let moved = replace(&identity, async |number, board| {
+            board.stands(site("b"), Some(number));
+            board.failed(site("c"), number, "expired");
+        });
+        assert_eq!(
+            moved.await.unwrap(),
+            [MoveOutcome::Moved, MoveOutcome::Failed("expired".to_owned())]
+        );
+        assert_eq!(receiver.borrow().number, 2);
+    }
+
+    #[tokio::test]
+    async fn without_any_link_it_is_taken_back_and_its_number_is_not_used_again() {
+        let (identity, receiver) = LinkIdentity::new(tls(), Duration::from_millis(20));
+        identity.board.stands(site("b"), Some(0));
+        identity.board.stands(site("c"), Some(0));
+        let failed = replace(&identity, async |number, board| {
+            board.failed(site("b"), number, "not trusted");
+            board.refused("alert from somebody");
+        });
+        let why = failed.await.unwrap_err();
+        assert_eq!(why.failures.len(), 2);
+        let text = why.to_string();
+        assert!(
+            text.contains("b: not trusted") && text.contains("alert from somebody"),
+            "{text}"
+        );
+        assert_eq!((receiver.borrow().number, identity.board.number()), (0, 0));
+        // A failure of the earlier trial decides nothing about the next.
+        let moved = replace(&identity, async |number, board| {
+            assert_eq!(number, 2);
+            board.stands(site("b"), Some(number));
+            board.stands(site("c"), Some(number));
+        });
+        assert_eq!(moved.await.unwrap(), [MoveOutcome::Moved, MoveOutcome::Moved]);
+    }
+}

@@ -80,12 +80,16 @@ impl Links {
             };
             let links = Rc::clone(&self);
             tokio::task::spawn_local(async move {
-                if let Err(down) = links.accepted(socket, guest).await {
-                    links.shared.doorway.refuse(
-                        down.reason.unwrap_or("left"),
-                        &address.to_string(),
-                        &down.why,
-                    );
+                let Err(down) = links.accepted(socket, guest).await else {
+                    return;
+                };
+                // Both sides dialed: nobody did wrong.
+                if !down.why.contains(REPLACED) {
+                    let reason = down.reason.unwrap_or("left");
+                    links
+                        .shared
+                        .doorway
+                        .refuse(reason, &address.to_string(), &down.why);
                     links.connections.board.refused(&down.why);
                 }
             });

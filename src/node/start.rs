@@ -102,6 +102,12 @@ pub(super) fn session(shared: &Shared, connection: &Connection, incarnation: u64
 /// It cannot start. Once it runs, everything that fails is tried again.
 pub fn run(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
     let _lock = crate::log::io::lock(&settings.data_dir)?;
+    // Keys and passwords are in memory: no core file gets them, and no other process of this user reads them there.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "a crash may write keys into a core file");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

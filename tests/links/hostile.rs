@@ -90,9 +90,7 @@ impl Siege {
         for site in &cluster.sites {
             let log = site.log();
             let down = log.lines().find(|line| {
-                line.contains("link down")
-                    && !line.contains("refused (os")
-                    && !line.contains("peer=c")
+                line.contains("link down") && !line.contains("refused (os") && !line.contains("peer=c")
             });
             assert_eq!(down, None, "{what}");
         }
@@ -331,6 +329,21 @@ fn frames_that_lie() {
             peer.end();
         });
     }
+}
+
+/// What is announced takes no memory before it comes.
+#[test]
+fn a_long_batch_that_never_comes() {
+    let mut siege = Siege::begin();
+    let mut peer = siege.peer();
+    peer.establish("c");
+    peer.send_raw(&header(1 << 30, 3));
+    peer.send_raw(&vec![7; 1 << 20]);
+    let received = |status: &Status| status.peer("c").number("received.bytes");
+    assert_eq!(received(&siege.status()), 0, "nothing of it is a batch");
+    siege.undisturbed("a long batch");
+    drop(peer);
+    siege.undisturbed("half a batch");
 }
 
 #[test]
