@@ -316,7 +316,14 @@ pub static ROWS: &[Row] = &[
         "link.connect_timeout",
         Some("10 s"),
         time(100, 60_000, |d, v| d.link.connect_timeout = v),
-        "How long dialing, TLS and the first exchange with a peer may take.",
+        "How long dialing, TLS and the first exchange with a peer may take; so long, too, new certificates are tried.",
+    ),
+    row(
+        "link.certificate_timeout",
+        Some("30 s"),
+        time(1_000, 86_400_000, |d, v| d.link.certificate_timeout = v),
+        "A link whose peer's certificate is not accepted any more (expired, revoked, out of the trusted ones) is ended \
+         after so long, unless the peer shows another one meanwhile.",
     ),
     row(
         "link.clock_drift_max",

@@ -84,6 +84,7 @@ pub struct Link {
     pub heartbeat: Duration,
     pub timeout: Duration,
     pub connect_timeout: Duration,
+    pub certificate_timeout: Duration,
     pub clock_drift_max: Duration,
 }
 

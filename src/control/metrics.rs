@@ -54,6 +54,12 @@ const ENGINE: &[Row<StatusView>] = &[
         |v| v.database.offset_durable,
     ),
     (
+        "syncer_link_greeting",
+        "Connections to the link port whose greeting is not through.",
+        Kind::Gauge,
+        |v| v.links.greeting,
+    ),
+    (
         "syncer_window_operations",
         "Operations that some site may not have seen.",
         Kind::Gauge,
@@ -241,6 +247,13 @@ pub fn metrics(view: &StatusView) -> Vec<Sample> {
         kind: Kind::Gauge,
         labels: with("peer", &peer.site),
         value: peer.clock_ahead_ms,
+    }));
+    samples.extend(view.links.refused.iter().map(|(reason, &count)| Sample {
+        name: "syncer_link_refused_total",
+        help: "Connections and links refused, by reason.",
+        kind: Kind::Counter,
+        labels: with("reason", reason),
+        value: signed(count),
     }));
     samples.extend(view.conflicts.iter().map(|(rule, &count)| Sample {
         name: "syncer_conflicts_total",

@@ -24,7 +24,7 @@ pub use metrics::{Kind, Sample, metrics};
 pub use request::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response};
 pub use table::table;
 pub use view::{
-    DatabaseLink, DatabaseView, LogView, OriginView, PeerState, PeerView, StatusView, TotalsView,
+    DatabaseLink, DatabaseView, LinksView, LogView, OriginView, PeerState, PeerView, StatusView, TotalsView,
     TrafficView, WindowView,
 };
 

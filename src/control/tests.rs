@@ -44,6 +44,10 @@ fn view() -> StatusView {
                 ..PeerView::default()
             },
         ],
+        links: LinksView {
+            greeting: 1,
+            refused: [("expired".to_owned(), 2)].into(),
+        },
         window: WindowView {
             operations: 40,
             memory_bytes: 64 << 10,

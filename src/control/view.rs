@@ -24,6 +24,9 @@ pub struct StatusView {
     pub database: DatabaseView,
     /// The other sites, in the order of their names.
     pub peers: Vec<PeerView>,
+    /// The link port.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub links: LinksView,
     /// The operations that can still conflict.
     pub window: WindowView,
     /// The logs on disk.
@@ -110,6 +113,17 @@ pub enum PeerState {
     Refused,
     /// It is behind the start of every log and needs a snapshot.
     NeedsSnapshot,
+}
+
+/// The link port.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "io", derive(Serialize, Deserialize))]
+pub struct LinksView {
+    /// Connections to the link port whose greeting is not through.
+    pub greeting: u64,
+    /// Connections that were refused, and links that were ended because of what the peer sent, by reason; also of those
+    /// that this syncer dialed.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// One direction of a link.

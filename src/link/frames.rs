@@ -28,6 +28,11 @@ const PULL: u8 = 5;
 const PING: u8 = 6;
 const PONG: u8 = 7;
 const CLOSE: u8 = 9;
+const MOVED: u8 = 10;
+const REDIAL: u8 = 11;
+
+/// [`Hello::features`]: this connection takes over from the one before it, which is drained and not cut.
+pub const TAKES_OVER: u64 = 1;
 
 /// What a site says of itself: of each origin, by its name, how far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,6 +101,10 @@ pub enum Frame {
         /// As received.
         nonce: u64,
     },
+    /// The last of a side but for pings and a `Close`: what it sends next goes over a newer connection.
+    Moved,
+    /// The sender has a new certificate or new trust: whoever dialed, dial anew.
+    Redial,
     /// The last of a side.
     Close {
         /// Why, for a human.
@@ -185,7 +194,7 @@ impl Decoder {
         let max = match kind {
             // A key can be as long as any argument.
             BATCH | PULL => self.batch_bytes_max,
-            HELLO | RESUME | ACK | PING | PONG | CLOSE => CONTROL_BYTES_MAX,
+            HELLO | RESUME | ACK | PING | PONG | CLOSE | MOVED | REDIAL => CONTROL_BYTES_MAX,
             _ => return Err(FrameError::UnknownType(kind)),
         };
         if len > max {
@@ -225,6 +234,9 @@ fn body(kind: u8, mut body: Bytes) -> Result<Frame, FrameError> {
             (Ok(nonce), true) => Ok(Frame::Pong { nonce }),
             _ => Err(FrameError::Malformed("ping")),
         },
+        MOVED if body.is_empty() => Ok(Frame::Moved),
+        REDIAL if body.is_empty() => Ok(Frame::Redial),
+        MOVED | REDIAL => Err(FrameError::Malformed("moved or redial")),
         CLOSE => match std::str::from_utf8(&body) {
             Ok(text) if text.len() <= CLOSE_TEXT_BYTES_MAX => Ok(Frame::Close {
                 text: text.to_owned(),
@@ -346,6 +358,8 @@ pub fn encode(frame: &Frame, out: &mut BytesMut) {
             out.put_u64_le(*nonce);
             PONG
         }
+        Frame::Moved => MOVED,
+        Frame::Redial => REDIAL,
         Frame::Close { text } => {
             let end = text.floor_char_boundary(CLOSE_TEXT_BYTES_MAX);
             out.put_slice(&text.as_bytes()[..end]);

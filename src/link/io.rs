@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 pub use super::frames::Positions;
-use super::frames::{Decoder, Frame, encode, encode_batch_head};
+use super::frames::{CONTROL_BYTES_MAX, Decoder, Frame, encode, encode_batch_head};
 use super::{Counters, Event, Refused, Session, Tick};
 use crate::capture::Blocks;
 use crate::causality::{Seq, SiteId};
@@ -53,17 +53,24 @@ pub enum Outgoing {
         /// The key.
         key: Bytes,
     },
+    /// Nothing more on this connection: a newer one has taken over.
+    Moved,
+    /// The peer is asked to dial anew.
+    Redial,
 }
 
 /// The engine's side of a session. All calls come from the one task that runs it.
 pub trait Flow {
     /// How far we are, before anything flows.
     fn resume(&mut self) -> Positions;
-    /// Operations may flow; the peer is so far.
+    /// Operations may flow; the peer is so far. If this connection takes over, what the peer says here is older than
+    /// what still comes over the one before.
     ///
     /// # Errors
     /// Why they must not.
-    fn on_established(&mut self, peer: Positions) -> Result<(), String>;
+    fn on_established(&mut self, peer: Positions, takes_over: bool) -> Result<(), String>;
+    /// Whether the connection before this one still has to be read to its end. Asked again after every wake.
+    fn is_held(&self) -> bool;
     /// Operations came.
     ///
     /// # Errors
@@ -73,6 +80,10 @@ pub trait Flow {
     fn on_ack(&mut self, peer: Positions);
     /// The peer waits for our value of a key.
     fn on_pull(&mut self, db: u32, key: Bytes);
+    /// The peer has sent its last on this connection.
+    fn on_moved(&mut self);
+    /// The peer wants to be dialed anew.
+    fn on_redial(&mut self);
     /// What to send next, if anything.
     fn poll_send(&mut self) -> Option<Outgoing>;
 }
@@ -92,6 +103,9 @@ pub enum Closed {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(std::io::Error),
+    /// Nothing was lost: a newer connection goes on where this one ended.
+    #[error("a newer connection took over")]
+    Moved,
     /// End of stream without a word.
     #[error("the peer closed the connection")]
     End,
@@ -117,11 +131,17 @@ where
         session,
         flow,
         counters,
-        decoder: Decoder::new(BATCH_BYTES_MAX),
+        // Until it is known who is there, no long frame is kept.
+        decoder: Decoder::new(CONTROL_BYTES_MAX),
         input: blocks.take(),
         blocks,
         out: VecDeque::new(),
         out_bytes: 0,
+        unflushed: false,
+        is_held: false,
+        sent_last: false,
+        sent_close: false,
+        got_close: false,
         began: Instant::now(),
         now_ms: 0,
     };
@@ -148,6 +168,16 @@ struct Driver<'a, S, F> {
     blocks: Blocks,
     out: VecDeque<Bytes>,
     out_bytes: usize,
+    /// Whether something may stand in the stream's own buffers.
+    unflushed: bool,
+    /// Nothing more is read until the connection before this one is drained.
+    is_held: bool,
+    /// `Moved` is on its way.
+    sent_last: bool,
+    /// So is the `Close` behind it: the peer's `Moved` has come, too.
+    sent_close: bool,
+    /// The peer has everything.
+    got_close: bool,
     began: Instant,
     /// Since the session was made.
     now_ms: u64,
@@ -159,9 +189,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
         self.push(&hello);
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unflushed = false;
         loop {
+            self.go_on()?;
             self.gather();
+            self.close_when_moved()?;
             // Grown by what has arrived, never by what is claimed alone.
             self.blocks.make_room(&mut self.input);
             let slices: Vec<IoSlice<'_>> = self.out.iter().take(PARTS_MAX).map(|p| IoSlice::new(p)).collect();
@@ -175,10 +206,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
                 }
             };
             tokio::select! {
-                read = self.reader.read_buf(&mut self.input) => self.received(read)?,
-                sent = sending, if has_output || unflushed => {
+                read = self.reader.read_buf(&mut self.input), if !self.is_held => self.received(read)?,
+                sent = sending, if has_output || self.unflushed => {
                     let written = sent.map_err(Closed::Broken)?;
-                    unflushed = written.is_some();
+                    self.unflushed = written.is_some();
                     if let Some(count) = written {
                         self.written(count)?;
                     }
@@ -204,13 +235,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
 
     /// Takes from the engine as much as one flush carries.
     fn gather(&mut self) {
-        if !self.session.is_streaming() {
+        if !self.session.is_streaming() || self.sent_last {
             return;
         }
         while self.out_bytes < WRITE_BYTES_MAX {
             let next = self.flow.borrow_mut().poll_send();
             match next {
                 None => break,
+                Some(Outgoing::Moved) => {
+                    self.push(&Frame::Moved);
+                    self.sent_last = true;
+                    break;
+                }
+                Some(Outgoing::Redial) => self.push(&Frame::Redial),
                 Some(Outgoing::Ack(positions)) => self.push(&Frame::Ack(positions)),
                 Some(Outgoing::Pull { db, key }) => self.push(&Frame::Pull { db, key }),
                 Some(Outgoing::Batch {
@@ -255,13 +292,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
             Err(error) => return Err(Closed::Broken(error)),
         };
         if count == 0 {
-            return Err(Closed::End);
+            let is_drained = self.sent_close && self.session.has_moved();
+            return Err(if is_drained { Closed::Moved } else { Closed::End });
         }
         self.counters.bytes_received += count as u64;
         self.session.heard(self.now_ms);
-        while let Some(frame) = self.decoder.next(&mut self.input).map_err(Refused::from)? {
+        self.take_frames()
+    }
+
+    fn take_frames(&mut self) -> Result<(), Closed> {
+        while !self.is_held
+            && let Some(frame) = self.decoder.next(&mut self.input).map_err(Refused::from)?
+        {
             let event = self.session.handle(frame)?;
             self.handle(event)?;
+        }
+        Ok(())
+    }
+
+    /// The connection before this one may be drained now: everything that the peer sent on it is here.
+    fn go_on(&mut self) -> Result<(), Closed> {
+        if !self.is_held || self.flow.borrow().is_held() {
+            return Ok(());
+        }
+        self.is_held = false;
+        let positions = self.flow.borrow_mut().resume();
+        self.session.go_on(&positions);
+        self.take_frames()
+    }
+
+    /// Closing at once could cost the peer what it has not read yet: each side first says that it has everything.
+    fn close_when_moved(&mut self) -> Result<(), Closed> {
+        if self.sent_last && self.session.has_moved() && !self.sent_close {
+            self.sent_close = true;
+            let text = Closed::Moved.to_string();
+            self.push(&Frame::Close { text });
+        }
+        if self.sent_close && self.got_close && self.out.is_empty() && !self.unflushed {
+            return Err(Closed::Moved);
         }
         Ok(())
     }
@@ -275,7 +343,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
                 self.push(&resume);
             }
             Event::Established(peer) => {
-                let done = self.flow.borrow_mut().on_established(peer);
+                self.decoder = Decoder::new(BATCH_BYTES_MAX);
+                self.is_held = self.session.is_successor();
+                let done = self.flow.borrow_mut().on_established(peer, self.is_held);
                 done.map_err(Closed::Engine)?;
             }
             Event::Batch(batch) => {
@@ -286,7 +356,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
             }
             Event::Ack(peer) => self.flow.borrow_mut().on_ack(peer),
             Event::Pull { db, key } => self.flow.borrow_mut().on_pull(db, key),
+            Event::Moved => self.flow.borrow_mut().on_moved(),
+            Event::Redial => self.flow.borrow_mut().on_redial(),
+            Event::Reply(frame) if self.sent_close => drop(frame),
             Event::Reply(frame) => self.push(&frame),
+            Event::Closed(_) if self.sent_last && self.session.has_moved() => self.got_close = true,
             Event::Closed(text) => return Err(Closed::ByPeer(text)),
         }
         Ok(())
@@ -294,8 +368,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
 
     fn tick(&mut self) -> Result<(), Closed> {
         self.now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if self.is_held {
+            self.session.heard(self.now_ms);
+        }
         match self.session.tick(self.now_ms) {
             Tick::Quiet => Ok(()),
+            Tick::Ping(_) if self.sent_close => Ok(()),
             Tick::Ping(ping) => {
                 self.push(&ping);
                 Ok(())

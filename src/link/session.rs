@@ -6,10 +6,15 @@
 //!    │ wrong version, site,     │                         batches, acks, pings, both ways
 //!    ▼ database: Close          ▼
 //! ```
+//!
+//! A connection that *takes over* (its dialer's `Hello` says so) is opened beside the one before it. Once both `Resume`s
+//! are through, each side ends what it sends on the older one with `Moved` and goes on over the newer one, whose frames
+//! are read only behind the peer's `Moved`. So the two are one sequence of frames, without a gap and without a
+//! repetition. Whoever has sent and received `Moved` sends `Close`, and ends when it has received it.
 
 use bytes::Bytes;
 
-use super::frames::{BatchFrame, Frame, FrameError, Hello, Positions};
+use super::frames::{BatchFrame, Frame, FrameError, Hello, Positions, TAKES_OVER};
 use crate::causality::{Seq, SiteId};
 
 /// The version of the session spoken here.
@@ -26,6 +31,8 @@ pub struct Local {
     pub site: SiteId,
     /// Which run of this site.
     pub incarnation: u64,
+    /// Whether this connection is to take over from one that is up.
+    pub takes_over: bool,
     /// After so many silent milliseconds the peer is asked whether it is there.
     pub heartbeat_ms: u64,
     /// After so many it is taken to be gone.
@@ -82,12 +89,39 @@ pub enum Refused {
         /// What was due.
         expected: Seq,
     },
+    /// Operations of its own that it has sent before.
+    #[error("the peer sent operations of site {origin} from {first} on again, {expected} was due")]
+    Repeated {
+        /// Whose.
+        origin: SiteId,
+        /// What came.
+        first: Seq,
+        /// What was due.
+        expected: Seq,
+    },
     /// Silence.
     #[error("the peer was silent for {0} ms")]
     Silent(u64),
     /// Too slow to begin.
     #[error("the peer did not finish its greeting within {HELLO_TIMEOUT_MS} ms")]
     Slow,
+}
+
+impl Refused {
+    /// A fixed word for metrics and scripts.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Refused::Protocol { .. } => "link_version",
+            Refused::Database { .. } => "hello_database",
+            Refused::Ourselves(_) | Refused::Site { .. } => "hello_site",
+            Refused::Order(_) => "frame_order",
+            Refused::Frame(error) => error.label(),
+            Refused::Gap { .. } => "batch_gap",
+            Refused::Repeated { .. } => "batch_repeated",
+            Refused::Silent(_) => "silent",
+            Refused::Slow => "slow",
+        }
+    }
 }
 
 /// What a frame meant.
@@ -108,6 +142,10 @@ pub enum Event {
         /// The key.
         key: Bytes,
     },
+    /// The peer has sent its last on this connection.
+    Moved,
+    /// The peer wants to be dialed anew.
+    Redial,
     /// Send this back.
     Reply(Frame),
     /// Nothing to do.
@@ -132,6 +170,8 @@ enum State {
     Hello,
     Resume,
     Streaming,
+    /// The peer's `Moved` has come; this side may still send.
+    Moved,
 }
 
 /// One session with a peer whose certificate has been judged.
@@ -140,6 +180,7 @@ pub struct Session {
     local: Local,
     peer: SiteId,
     state: State,
+    is_successor: bool,
     began_ms: u64,
     heard_ms: u64,
     pinged_ms: u64,
@@ -151,6 +192,7 @@ impl Session {
     /// A session that begins now, with the site that the peer's certificate proves.
     pub fn new(local: Local, peer: SiteId, now_ms: u64) -> Session {
         Session {
+            is_successor: local.takes_over,
             local,
             peer,
             state: State::Hello,
@@ -170,7 +212,7 @@ impl Session {
             database_id: self.local.database_id.clone(),
             site: self.local.site,
             incarnation: self.local.incarnation,
-            features: 0,
+            features: if self.local.takes_over { TAKES_OVER } else { 0 },
         })
     }
 
@@ -180,9 +222,24 @@ impl Session {
         Frame::Resume(positions)
     }
 
-    /// Whether operations may flow.
+    /// The connection before this one has been drained: batches are expected from behind these positions on.
+    pub fn go_on(&mut self, positions: &Positions) {
+        self.expected.clone_from(&positions.held);
+    }
+
+    /// Whether operations may be sent.
     pub fn is_streaming(&self) -> bool {
-        self.state == State::Streaming
+        matches!(self.state, State::Streaming | State::Moved)
+    }
+
+    /// Whether this connection takes over from one before it; known when the peer's `Hello` has come.
+    pub fn is_successor(&self) -> bool {
+        self.is_successor
+    }
+
+    /// Whether the peer has sent its last on this connection.
+    pub fn has_moved(&self) -> bool {
+        self.state == State::Moved
     }
 
     /// Bytes came.
@@ -201,6 +258,7 @@ impl Session {
         match (self.state, frame) {
             (State::Hello, Frame::Hello(hello)) => {
                 self.check(&hello)?;
+                self.is_successor |= hello.features & TAKES_OVER != 0;
                 self.state = State::Resume;
                 Ok(Event::SendResume)
             }
@@ -211,6 +269,11 @@ impl Session {
             (State::Streaming, Frame::Batch(batch)) => self.batch(batch),
             (State::Streaming, Frame::Ack(positions)) => Ok(Event::Ack(positions)),
             (State::Streaming, Frame::Pull { db, key }) => Ok(Event::Pull { db, key }),
+            (State::Streaming, Frame::Redial) => Ok(Event::Redial),
+            (State::Streaming, Frame::Moved) => {
+                self.state = State::Moved;
+                Ok(Event::Moved)
+            }
             (_, Frame::Ping { nonce }) => Ok(Event::Reply(Frame::Pong { nonce })),
             (_, Frame::Pong { .. }) => Ok(Event::Nothing),
             (_, frame) => Err(Refused::Order(label(&frame))),
@@ -242,22 +305,30 @@ impl Session {
         Ok(())
     }
 
-    /// Known operations are passed over; missing ones of the peer's own end the session, for they would be lost.
+    /// The peer's own operations follow each other exactly. What it passes on for a site that is away may come from
+    /// elsewhere, too: known ones are passed over.
     fn batch(&mut self, batch: BatchFrame) -> Result<Event, Refused> {
         let known = self.expected.iter_mut().find(|(site, _)| *site == batch.origin);
         let Some((_, last)) = known else {
             return Err(Refused::Order("batch of an unknown site's"));
         };
+        let (origin, first, expected) = (batch.origin, batch.first_seq, last.saturating_add(1));
+        if origin == self.peer && first < expected {
+            return Err(Refused::Repeated {
+                origin,
+                first,
+                expected,
+            });
+        }
+        if origin == self.peer && first > expected {
+            return Err(Refused::Gap {
+                origin,
+                first,
+                expected,
+            });
+        }
         if batch.last_seq <= *last {
             return Ok(Event::Nothing);
-        }
-        // What is passed on for a site that is away may come from elsewhere, too.
-        if batch.first_seq != *last + 1 && batch.origin == self.peer {
-            return Err(Refused::Gap {
-                origin: batch.origin,
-                first: batch.first_seq,
-                expected: *last + 1,
-            });
         }
         *last = batch.last_seq;
         Ok(Event::Batch(batch))
@@ -265,7 +336,7 @@ impl Session {
 
     /// Looks at the clock; a few times in a heartbeat is often enough.
     pub fn tick(&mut self, now_ms: u64) -> Tick {
-        if self.state != State::Streaming && now_ms.saturating_sub(self.began_ms) >= HELLO_TIMEOUT_MS {
+        if !self.is_streaming() && now_ms.saturating_sub(self.began_ms) >= HELLO_TIMEOUT_MS {
             return Tick::Gone(Refused::Slow);
         }
         let silent = now_ms.saturating_sub(self.heard_ms);
@@ -291,6 +362,8 @@ fn label(frame: &Frame) -> &'static str {
         Frame::Pull { .. } => "pull",
         Frame::Ping { .. } => "ping",
         Frame::Pong { .. } => "pong",
+        Frame::Moved => "moved",
+        Frame::Redial => "redial",
         Frame::Close { .. } => "close",
     }
 }

@@ -10,8 +10,12 @@
 mod applier;
 mod boot;
 mod conflicts;
+mod connections;
+mod doorway;
+pub mod identity;
 mod links;
 mod logs;
+mod peer_flow;
 mod position;
 mod reminders;
 mod shared;

@@ -30,7 +30,7 @@ pub(super) fn remind(shared: &Shared) {
         if node.site.peer(peer).connected {
             let reminders = &mut node.peers[peer.at()].reminders;
             reminders.extend(keys.take(REMINDERS_MAX).map(|(_, db, key)| (*db, key.clone())));
-            shared.links[peer.at()].notify_one();
+            shared.links[peer.at()].borrow().notify_one();
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::doorway::Doorway;
 use super::logs::Logs;
 use super::position::Position;
 use crate::causality::Vector;
@@ -61,8 +63,10 @@ pub(super) struct Shared {
     pub applying: Cell<Option<u64>>,
     /// Replies came for which the stream waits.
     pub stream: Notify,
-    /// There may be something to send to each site.
-    pub links: Vec<Notify>,
+    /// There may be something to send to each site: wakes the connection in force.
+    pub links: Vec<RefCell<Rc<Notify>>>,
+    /// Who wants to become a link.
+    pub doorway: Rc<Doorway>,
     /// The conflict log's measure.
     pub conflicts: RefCell<super::conflicts::Written>,
     /// Why the syncer must end, if it must.
@@ -162,7 +166,7 @@ impl Shared {
 
     /// Wakes every link.
     pub fn wake_links(&self) {
-        self.links.iter().for_each(Notify::notify_one);
+        self.links.iter().for_each(|link| link.borrow().notify_one());
     }
 
     /// Keeps the present position.

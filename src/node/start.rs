@@ -9,8 +9,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
-use super::links::{ACK_PAUSE, Links};
+use super::connections::{Connection, Connections};
+use super::identity::LinkIdentity;
+use super::links::Links;
 use super::logs::Logs;
+use super::peer_flow::ACK_PAUSE;
 use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
 use super::{applier, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
@@ -81,15 +84,16 @@ pub(super) fn database_tls(settings: &Settings) -> Option<DbTls> {
 }
 
 /// A session with a peer whose certificate has been judged.
-pub(super) fn session(shared: &Shared, peer: SiteId, incarnation: u64) -> Session {
+pub(super) fn session(shared: &Shared, connection: &Connection, incarnation: u64) -> Session {
     let local = Local {
         database_id: shared.settings.database_id.clone(),
         site: shared.settings.site,
         incarnation,
+        takes_over: connection.takes_over(),
         heartbeat_ms: millis(shared.settings.link.heartbeat),
         timeout_ms: millis(shared.settings.link.timeout),
     };
-    Session::new(local, peer, 0)
+    Session::new(local, connection.site, 0)
 }
 
 /// Runs the syncer of a site until it is told to stop.
@@ -98,6 +102,12 @@ pub(super) fn session(shared: &Shared, peer: SiteId, incarnation: u64) -> Sessio
 /// It cannot start. Once it runs, everything that fails is tried again.
 pub fn run(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
     let _lock = crate::log::io::lock(&settings.data_dir)?;
+    // Keys and passwords are in memory: no core file gets them, and no other process of this user reads them there.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(%error, "a crash may write keys into a core file");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -106,7 +116,12 @@ pub fn run(settings: Settings, password: Option<Secret>, agreed: bool) -> Result
 }
 
 async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
-    let (shared, links, listener) = build(settings, password, agreed).await?;
+    let Parts {
+        shared,
+        links,
+        identity,
+        listener,
+    } = build(settings, password, agreed).await?;
     let server = control::io::Server::bind(&shared.settings.control_socket())?;
     let answering = Rc::clone(&shared);
     tokio::task::spawn_local(server.serve(move |request| match request {
@@ -119,6 +134,8 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     tokio::task::spawn_local(mark(Rc::clone(&shared)));
     tokio::task::spawn_local(housekeeping(Rc::clone(&shared)));
     tokio::task::spawn_local(Rc::clone(&links).accept(listener));
+    tokio::task::spawn_local(Rc::clone(&links).review());
+    tokio::task::spawn_local(reload(Rc::clone(&shared), identity));
     for peer in &shared.settings.peers {
         let site = shared.node.borrow().site.roster().find(peer.site);
         if let Some(site) = site {
@@ -142,23 +159,22 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     Ok(())
 }
 
-async fn build(
-    settings: Settings,
-    password: Option<Secret>,
-    agreed: bool,
-) -> Result<(Rc<Shared>, Rc<Links>, TcpListener), Error> {
+/// A syncer that is about to run.
+struct Parts {
+    shared: Rc<Shared>,
+    links: Rc<Links>,
+    identity: LinkIdentity,
+    listener: TcpListener,
+}
+
+async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<Parts, Error> {
     let peers: Vec<SiteId> = settings.peers.iter().map(|peer| peer.site).collect();
     let roster = Roster::new(settings.site, &peers)?;
     let mut url = Url::parse(settings.database.url.expose())?;
     if let Some(password) = &password {
         url.password = Some(password.clone());
     }
-    let trusted: Vec<_> = settings
-        .peers
-        .iter()
-        .map(|peer| (peer.site, peer.certificate.clone()))
-        .collect();
-    let (tls, fingerprint) = links_tls(&settings, &trusted)?;
+    let (tls, fingerprint) = links_tls(&settings)?;
     let address = settings.link.listen.clone();
     let listener = TcpListener::bind(&address)
         .await
@@ -182,25 +198,33 @@ async fn build(
         fence: Cell::default(),
         applying: Cell::default(),
         stream: Notify::new(),
-        links: roster.all().map(|_| Notify::new()).collect(),
+        links: roster.all().map(|_| RefCell::default()).collect(),
         moved: Notify::new(),
+        doorway: Rc::default(),
         fatal: RefCell::default(),
         ending: Notify::new(),
         conflicts: RefCell::default(),
         settings,
     });
-    let sessions = RefCell::new(roster.all().map(|_| None).collect());
+    let (identity, receiver) = LinkIdentity::new(tls, shared.settings.link.connect_timeout);
     let links = Links {
+        connections: Rc::new(Connections::new(Rc::clone(&shared), identity.board())),
         shared: Rc::clone(&shared),
-        tls: Rc::new(tls),
-        sessions,
+        identity: receiver,
         incarnation: writer,
     };
-    Ok((shared, Rc::new(links), listener))
+    Ok(Parts {
+        shared,
+        links: Rc::new(links),
+        identity,
+        listener,
+    })
 }
 
 /// The links' TLS from our certificate, made if there is none yet, and the peers'.
-fn links_tls(settings: &Settings, trusted: &[(SiteId, PathBuf)]) -> Result<(LinkTls, String), Error> {
+fn links_tls(settings: &Settings) -> Result<(LinkTls, String), Error> {
+    let peers = settings.peers.iter();
+    let trusted: Vec<_> = peers.map(|peer| (peer.site, peer.certificate.clone())).collect();
     let identity = Identity::new(&settings.database_id, settings.site)?;
     let dir = &settings.certificates.dir;
     let own = crate::certs::io::ensure(dir, CertificateName::Syncer, &identity, &[])?;
@@ -210,11 +234,32 @@ fn links_tls(settings: &Settings, trusted: &[(SiteId, PathBuf)]) -> Result<(Link
             TlsVersion::V1_3 => crate::certs::TlsVersion::V1_3,
         },
     };
-    let (tls, notices) = crate::certs::io::link_tls(&own.own, &identity, trusted, min)?;
+    let (tls, notices) = crate::certs::io::link_tls(&own.own, &identity, &trusted, min)?;
     for notice in own.notices.iter().chain(&notices) {
         tracing::warn!("{notice}");
     }
     Ok((tls, own.own.fingerprint()))
+}
+
+/// Reads certificates and trust anew at SIGHUP, and has the links move. What does not read, or leads to no link, changes
+/// nothing.
+async fn reload(shared: Rc<Shared>, identity: LinkIdentity) {
+    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        let (tls, fingerprint) = match links_tls(&shared.settings) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(%error, "the certificates are not replaced: they do not read");
+                continue;
+            }
+        };
+        match identity.replace(tls).await {
+            Ok(moved) => tracing::info!(%fingerprint, links = ?moved, "the certificates are replaced"),
+            Err(error) => tracing::error!(%fingerprint, %error, "the certificates are not replaced"),
+        }
+    }
 }
 
 pub(super) fn millis(time: std::time::Duration) -> u64 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::shared::{Node, Shared, now_unix_ms};
 use crate::causality::{SiteIx, Vector};
 use crate::control::{
-    DatabaseView, LogView, OriginView, PeerView, StatusView, TotalsView, TrafficView, WindowView,
+    DatabaseView, LinksView, LogView, OriginView, PeerView, StatusView, TotalsView, TrafficView, WindowView,
 };
 use crate::converge::Rule;
 use crate::flow::Journal;
@@ -42,6 +42,10 @@ pub(super) fn view(shared: &Shared) -> StatusView {
                 .or_else(|| node.database.apply_error.clone()),
         },
         peers,
+        links: LinksView {
+            greeting: shared.doorway.guests(),
+            refused: shared.doorway.refused(),
+        },
         window: WindowView {
             operations: converge.unstable() as u64,
             memory_bytes: converge.window_size().memory_bytes as u64,

@@ -139,6 +139,7 @@ fn local(me: usize) -> Local {
         database_id: DATABASE_ID.to_owned(),
         site: name(me),
         incarnation: 1,
+        takes_over: false,
         heartbeat_ms: 1_000_000,
         timeout_ms: 10_000_000,
     }
@@ -197,7 +198,8 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
         Event::Ack(positions) => site.acknowledged(peer, &ack(&roster, &positions)),
         Event::Pull { db, key } => site.pulled(db, &key),
         Event::Reply(frame) => return Ok(Some(frame)),
-        Event::Nothing => {}
+        // Certificates are not simulated: nobody moves.
+        Event::Moved | Event::Redial | Event::Nothing => {}
         Event::Closed(text) => return Err(Broken::Bug(text)),
     }
     Ok(None)

@@ -19,6 +19,7 @@ pub struct ClusterBuilder {
     servers: Vec<ServerOptions>,
     database_id: String,
     extra: String,
+    link: String,
     syncer_user: Option<(String, String)>,
     through_proxy: bool,
     direct_links: bool,
@@ -30,6 +31,7 @@ impl ClusterBuilder {
             servers: vec![ServerOptions::default(); sites],
             database_id: "orders".into(),
             extra: String::new(),
+            link: String::new(),
             syncer_user: None,
             through_proxy: false,
             direct_links: false,
@@ -51,6 +53,12 @@ impl ClusterBuilder {
     /// Sections for the end of every configuration.
     pub fn config(mut self, extra: &str) -> Self {
         self.extra = extra.into();
+        self
+    }
+
+    /// Lines for the section `[link]` of every configuration.
+    pub fn link(mut self, lines: &str) -> Self {
+        self.link = lines.into();
         self
     }
 
@@ -80,6 +88,7 @@ impl ClusterBuilder {
             let mut site = Site::new(name, &self.database_id, RedisServer::start(options));
             site.user = self.syncer_user.clone();
             site.extra = self.extra.clone();
+            site.extra_link = self.link.clone();
             if self.through_proxy {
                 let proxy = Proxy::start(site.server.port);
                 site.database_url = Some(format!("redis://{}", proxy.address()));

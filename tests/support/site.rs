@@ -34,6 +34,8 @@ pub struct Site {
     pub database_url: Option<String>,
     /// Lines for the top of the configuration, before its first section.
     pub extra_top: String,
+    /// Lines for the section `[link]`.
+    pub extra_link: String,
     /// Sections for the end of the configuration.
     pub extra: String,
     dir: TempDir,
@@ -54,6 +56,7 @@ impl Site {
             user: None,
             database_url: None,
             extra_top: String::new(),
+            extra_link: String::new(),
             extra: String::new(),
             dir,
             child: None,
@@ -87,7 +90,11 @@ impl Site {
             "database = {url:?}\ndata_dir = {:?}\n{}",
             data_dir, self.extra_top
         );
-        let _ = writeln!(text, "[link]\nlisten = \"127.0.0.1:{}\"", self.link_port);
+        let _ = writeln!(
+            text,
+            "[link]\nlisten = \"127.0.0.1:{}\"\n{}",
+            self.link_port, self.extra_link
+        );
         if let Some((_, files)) = &self.server.tls {
             let _ = writeln!(text, "\n[database_tls]\nca_file = {:?}", files.certificate);
         }

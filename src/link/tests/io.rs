@@ -42,7 +42,7 @@ impl Flow for Side {
             settled: Vec::new(),
         }
     }
-    fn on_established(&mut self, _: Positions) -> Result<(), String> {
+    fn on_established(&mut self, _: Positions, _: bool) -> Result<(), String> {
         Ok(())
     }
     fn on_batch(&mut self, _: SiteId, first_seq: Seq, _: Seq, body: Bytes) -> Result<(), String> {
@@ -52,7 +52,12 @@ impl Flow for Side {
         }
         Ok(())
     }
+    fn is_held(&self) -> bool {
+        false
+    }
     fn on_ack(&mut self, _: Positions) {}
+    fn on_moved(&mut self) {}
+    fn on_redial(&mut self) {}
     fn on_pull(&mut self, db: u32, key: Bytes) {
         self.pulls.push((db, key));
     }
@@ -74,6 +79,7 @@ fn session(me: &str, database_id: &str, peer: &str) -> Session {
         database_id: database_id.to_owned(),
         site: site(me),
         incarnation: 1,
+        takes_over: false,
         heartbeat_ms: 5_000,
         timeout_ms: 15_000,
     };

@@ -52,6 +52,8 @@ fn samples() -> Vec<Frame> {
         },
         Frame::Ping { nonce: 5 },
         Frame::Pong { nonce: 5 },
+        Frame::Moved,
+        Frame::Redial,
         Frame::Close {
             text: "stopping".to_owned(),
         },

@@ -1,5 +1,5 @@
 use super::{batch, hello, positions, site};
-use crate::link::frames::{Frame, Positions};
+use crate::link::frames::{Frame, Positions, TAKES_OVER};
 use crate::link::{Event, Local, Refused, Session, Tick};
 
 fn local() -> Local {
@@ -7,6 +7,7 @@ fn local() -> Local {
         database_id: "orders".to_owned(),
         site: site("a"),
         incarnation: 1,
+        takes_over: false,
         heartbeat_ms: 5_000,
         timeout_ms: 15_000,
     }
@@ -81,7 +82,6 @@ fn nothing_is_taken_before_its_time() {
 #[test]
 fn batches_follow_each_other() {
     let mut session = streaming();
-    assert_eq!(session.handle(Frame::Batch(batch(1, 3))), Ok(Event::Nothing));
     assert_eq!(
         session.handle(Frame::Batch(batch(4, 6))),
         Ok(Event::Batch(batch(4, 6)))
@@ -92,6 +92,14 @@ fn batches_follow_each_other() {
         expected: 7,
     };
     assert_eq!(session.handle(Frame::Batch(batch(8, 9))), Err(gap));
+    for first in [4, 5] {
+        let repeated = Refused::Repeated {
+            origin: site("b"),
+            first,
+            expected: 7,
+        };
+        assert_eq!(session.handle(Frame::Batch(batch(first, 9))), Err(repeated));
+    }
     let mut unknown = batch(1, 1);
     unknown.origin = site("x");
     assert!(session.handle(Frame::Batch(unknown)).is_err());
@@ -125,4 +133,66 @@ fn silence_is_asked_about_and_then_ends_it() {
     let mut slow = Session::new(local(), site("b"), 0);
     slow.heard(9_999);
     assert_eq!(slow.tick(10_000), Tick::Gone(Refused::Slow));
+}
+
+/// A connection that takes over says so; one that does not is none.
+#[test]
+fn taking_over_is_said_in_the_greeting() {
+    let mut dialing = Session::new(
+        Local {
+            takes_over: true,
+            ..local()
+        },
+        site("b"),
+        0,
+    );
+    let Frame::Hello(said) = dialing.hello() else {
+        panic!("no hello")
+    };
+    assert_eq!(said.features, TAKES_OVER);
+    assert_eq!(dialing.handle(Frame::Hello(hello())), Ok(Event::SendResume));
+    assert!(dialing.is_successor());
+    let mut dialed = Session::new(local(), site("b"), 0);
+    assert!(!dialed.is_successor());
+    let mut hello = hello();
+    hello.features = TAKES_OVER;
+    assert_eq!(dialed.handle(Frame::Hello(hello)), Ok(Event::SendResume));
+    assert!(dialed.is_successor());
+    assert!(!streaming().is_successor());
+}
+
+/// Behind the peer's `Moved` nothing of its comes on this connection, but we may still send; on the newer one batches are
+/// expected from where the older one ended.
+#[test]
+fn what_follows_moved() {
+    let mut older = streaming();
+    assert_eq!(older.handle(Frame::Redial), Ok(Event::Redial));
+    assert_eq!(older.handle(Frame::Moved), Ok(Event::Moved));
+    assert!(older.has_moved() && older.is_streaming());
+    for frame in [
+        Frame::Batch(batch(4, 6)),
+        Frame::Ack(positions()),
+        Frame::Moved,
+        Frame::Redial,
+    ] {
+        assert!(matches!(older.handle(frame), Err(Refused::Order(_))));
+    }
+    assert_eq!(
+        older.handle(Frame::Ping { nonce: 1 }),
+        Ok(Event::Reply(Frame::Pong { nonce: 1 }))
+    );
+    assert_eq!(older.tick(15_000), Tick::Gone(Refused::Silent(15_000)));
+    let mut newer = streaming();
+    newer.go_on(&Positions {
+        held: vec![(site("b"), 9)],
+        settled: Vec::new(),
+    });
+    assert!(matches!(
+        newer.handle(Frame::Batch(batch(4, 6))),
+        Err(Refused::Repeated { expected: 10, .. })
+    ));
+    assert_eq!(
+        newer.handle(Frame::Batch(batch(10, 12))),
+        Ok(Event::Batch(batch(10, 12)))
+    );
 }

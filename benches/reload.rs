@@ -1,0 +1,294 @@
+//! What it costs to replace certificates under load: two sites that both write at full speed, with and without reloads.
+//!
+//! ```text
+//! cargo bench --bench reload                                    # three pairs of runs, medians
+//! cargo bench --bench reload -- --runs 1 --commands 2000000 --reloads 100
+//! cargo bench --bench reload -- --test                          # a smoke run of a few seconds
+//! ```
+//!
+//! **Load.** One client per site sends pipelined SETs of 32 bytes to random keys of its own out of half a million; every
+//! 64th command is an `INCR` of a counter of its site. The time runs until each database has both end keys.
+//!
+//! A second load is paced, 20,000 commands a second per site: there a gap is one of the link, not of a database that has
+//! more to do than it can.
+//!
+//! **Reloads.** SIGHUP to the two syncers in turn, spread over the run; each reads its files anew, and its link moves to a
+//! new connection. The next one is sent when the log says that the one before is done.
+//!
+//! **Lost, twice.** At the end both counters must hold at both databases what was sent, and the databases the same number
+//! of keys.
+//!
+//! **Gap.** Each database tells by `CLIENT TRACKING ... BCAST` when the other site's counter was written. The longest time
+//! between two such messages while the other site's writes arrive.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::client::encode;
+use support::{Cluster, LONG, Random, Reply, ServerOptions, Site, wait_until};
+
+const KEYS: u64 = 500_000;
+const COUNT_EVERY: u64 = 64;
+const RATE_PER_SECOND: u64 = 20_000;
+/// Between two pieces of the paced load.
+const PIECE: Duration = Duration::from_millis(2);
+const DONE: &str = "the certificates are replaced";
+
+#[derive(Debug)]
+struct Options {
+    runs: usize,
+    commands: u64,
+    reloads: usize,
+    /// Of the paced load.
+    seconds: u64,
+}
+
+/// What the two sites write.
+struct Load {
+    /// Each one's commands, and how often its counter counts.
+    sites: [(Vec<u8>, u64); 2],
+    commands: u64,
+    /// In which time, if not as fast as can be.
+    seconds: Option<u64>,
+}
+
+fn options() -> Options {
+    let mut options = Options {
+        runs: 3,
+        commands: 3_000_000,
+        reloads: 100,
+        seconds: 10,
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || {
+            args.next()
+                .and_then(|value| value.parse().ok())
+                .expect("a number")
+        };
+        match arg.as_str() {
+            "--bench" => {}
+            "--test" => {
+                (options.runs, options.commands, options.reloads, options.seconds) = (1, 100_000, 4, 1)
+            }
+            "--runs" => options.runs = value() as usize,
+            "--commands" => options.commands = value(),
+            "--seconds" => options.seconds = value(),
+            "--reloads" => options.reloads = value() as usize,
+            other => panic!("unknown option {other}; see the head of benches/reload.rs"),
+        }
+    }
+    options
+}
+
+/// All commands of one site as they go over the wire, and how often its counter counts.
+fn encoded(site: usize, commands: u64, random: &mut Random) -> (Vec<u8>, u64) {
+    let mut bytes = Vec::new();
+    let mut counts = 0;
+    for n in 0..commands {
+        if n.is_multiple_of(COUNT_EVERY) {
+            encode(&mut bytes, &["INCR", &format!("count:{site}")]);
+            counts += 1;
+        } else {
+            let key = format!("key:{site}:{:012}", random.below(KEYS));
+            encode(&mut bytes, &["SET", &key, &format!("{n:032}")]);
+        }
+    }
+    encode(&mut bytes, &["SET", &format!("end:{site}"), "1"]);
+    (bytes, counts)
+}
+
+/// What one run came to.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    commands_per_second: f64,
+    gap_ms: f64,
+    reloads: usize,
+    seconds: f64,
+}
+
+/// Writes everything to a database and reads the replies away.
+fn write(site: &Site, bytes: &[u8], seconds: Option<u64>) {
+    let mut socket = TcpStream::connect(("127.0.0.1", site.server.port)).expect("the database");
+    let mut replies = socket.try_clone().expect("a second handle");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut chunk = vec![0; 1 << 18];
+            while let Ok(count) = replies.read(&mut chunk) {
+                assert!(!chunk[..count].contains(&b'-'), "a command was refused");
+                if count == 0 {
+                    break;
+                }
+            }
+        });
+        let pieces = seconds.map(|seconds| Duration::from_secs(seconds).as_millis() / PIECE.as_millis());
+        let len = pieces.map_or(1 << 18, |pieces| bytes.len().div_ceil(pieces as usize));
+        let start = Instant::now();
+        for (at, piece) in bytes.chunks(len).enumerate() {
+            if pieces.is_some() {
+                let due = start + PIECE * at as u32;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            socket.write_all(piece).expect("the database reads");
+        }
+        socket.shutdown(std::net::Shutdown::Write).expect("the end");
+    });
+}
+
+/// The longest time between two messages about the other site's counter, until it is complete.
+fn longest_gap(site: &Site, counter: &str, expected: u64) -> Duration {
+    let mut listener = site.server.client();
+    let id = listener.ok("CLIENT ID").int();
+    listener.ok("SUBSCRIBE __redis__:invalidate");
+    let mut tracker = site.server.client();
+    tracker.ok(&format!(
+        "CLIENT TRACKING on REDIRECT {id} BCAST PREFIX {counter}"
+    ));
+    let (mut last, mut longest) = (None, Duration::ZERO);
+    while tracker.ok(&format!("GET {counter}")).text() != expected.to_string() {
+        listener.try_read().expect("a message about the counter");
+        let now = Instant::now();
+        if let Some(last) = last.replace(now) {
+            longest = longest.max(now.duration_since(last));
+        }
+    }
+    longest
+}
+
+/// Reloads the two in turn, `pause` apart, until there were enough or the writing is over.
+fn reload(cluster: &Cluster, reloads: usize, pause: Duration, over: &AtomicBool) -> usize {
+    let mut done = [0, 0];
+    for n in 0..reloads {
+        std::thread::sleep(pause);
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let site = &cluster.sites[n % 2];
+        site.signal(Signal::HUP);
+        done[n % 2] += 1;
+        let is_done = || site.log().matches(DONE).count() == done[n % 2];
+        wait_until("the certificates are replaced", LONG, is_done);
+    }
+    done.iter().sum()
+}
+
+fn measure(load: &Load, reloads: usize, pause: Duration) -> Numbers {
+    let loads = &load.sites;
+    let options = ServerOptions::default().with("client-output-buffer-limit", "replica 0 0 0");
+    let cluster = Cluster::build(2).servers(&options).direct_links().start();
+    let over = AtomicBool::new(false);
+    let start = Instant::now();
+    let (gaps, reloads) = std::thread::scope(|scope| {
+        let gaps: Vec<_> = (0..2)
+            .map(|site| {
+                let (cluster, counts) = (&cluster, loads[1 - site].1);
+                scope.spawn(move || longest_gap(&cluster.sites[site], &format!("count:{}", 1 - site), counts))
+            })
+            .collect();
+        for (site, (bytes, _)) in loads.iter().enumerate() {
+            let cluster = &cluster;
+            scope.spawn(move || write(&cluster.sites[site], bytes, load.seconds));
+        }
+        let reloading = scope.spawn(|| reload(&cluster, reloads, pause, &over));
+        for (site, other) in [(0, 1), (1, 0)] {
+            let mut client = cluster.client(site);
+            let key = format!("GET end:{other}");
+            wait_until("everything has arrived", Duration::from_secs(300), || {
+                client.ok(&key) != Reply::Nil
+            });
+        }
+        over.store(true, Ordering::Relaxed);
+        let gaps: Vec<Duration> = gaps.into_iter().map(|gap| gap.join().unwrap()).collect();
+        (gaps, reloading.join().unwrap())
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    check(&cluster, loads);
+    Numbers {
+        commands_per_second: 2.0 * load.commands as f64 / seconds,
+        gap_ms: gaps.iter().max().unwrap().as_secs_f64() * 1e3,
+        reloads,
+        seconds,
+    }
+}
+
+/// Nothing was lost, nothing counted twice, and no link was down.
+fn check(cluster: &Cluster, loads: &[(Vec<u8>, u64)]) {
+    cluster.quiet();
+    let keys = |site: usize| {
+        let mut client = cluster.client(site);
+        for (of, (_, counts)) in loads.iter().enumerate() {
+            let found = client.ok(&format!("GET count:{of}")).text();
+            assert_eq!(found, counts.to_string(), "count:{of} at site {site}");
+        }
+        client.ok("DBSIZE").int() - client.ok("KEYS {syncer}:*").array().len() as i64
+    };
+    assert_eq!(keys(0), keys(1), "keys at the two sites");
+    for site in &cluster.sites {
+        let log = site.log();
+        let mut down = log.lines().filter(|line| line.contains("link down"));
+        assert!(down.all(|line| line.contains("Connection refused")), "{log}");
+        assert!(!log.contains("Failed"), "{log}");
+    }
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+/// Pairs of runs of one load, without and with reloads: a line for each, and their medians.
+fn compare(name: &str, load: &Load, options: &Options) {
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let mut pause = Duration::ZERO;
+    for _ in 0..options.runs {
+        for (reloads, all) in [(0, &mut without), (options.reloads, &mut with)] {
+            let found = measure(load, reloads, pause);
+            println!(
+                "| {name} | {} | {:.0} | {:.1} | {:.1} |",
+                found.reloads, found.commands_per_second, found.gap_ms, found.seconds
+            );
+            if reloads == 0 {
+                // So that they are spread over three quarters of a run.
+                pause = Duration::from_secs_f64(found.seconds * 0.75 / options.reloads as f64);
+            }
+            all.push(found);
+        }
+    }
+    let rate = |all: &[Numbers]| median(all.iter().map(|run| run.commands_per_second).collect());
+    let gap = |all: &[Numbers]| median(all.iter().map(|run| run.gap_ms).collect());
+    println!(
+        "| {name}, medians | with : without | {:.3} | {:.1} : {:.1} | |",
+        rate(&with) / rate(&without),
+        gap(&with),
+        gap(&without)
+    );
+}
+
+fn main() {
+    let options = options();
+    let mut random = Random::announced("reload");
+    println!("lost 0 and twice 0, or the run ends with a panic\n");
+    println!("| load | reloads | commands/s | longest gap, ms | seconds |");
+    println!("| --- | --- | --- | --- | --- |");
+    let paced = options.seconds * RATE_PER_SECOND;
+    let loads = [
+        ("full speed", options.commands, None),
+        ("paced", paced, Some(options.seconds)),
+    ];
+    for (name, commands, seconds) in loads {
+        let load = Load {
+            sites: [0, 1].map(|site| encoded(site, commands, &mut random)),
+            commands,
+            seconds,
+        };
+        compare(name, &load, &options);
+    }
+}
