@@ -351,7 +351,11 @@ impl<J: Journal> Site<J> {
         };
         self.counters.captured += 1;
         let rewritten = match class {
-            EffectClass::Expire | EffectClass::Set | EffectClass::Restore | EffectClass::Opaque => absolute(
+            EffectClass::Expire
+            | EffectClass::Set
+            | EffectClass::Restore
+            | EffectClass::SortedAdd
+            | EffectClass::Opaque => absolute(
                 spec,
                 &Arguments(self.reading.scanner.args(), frame),
                 self.now_unix_ms,
