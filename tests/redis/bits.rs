@@ -106,11 +106,11 @@ fn expiry_times_of_fields_in_conflict_are_the_same_everywhere() {
     play(
         "field expiry",
         &[
-            later(FIRST, LONGER, TIME, "[4102444900000]").on(HASH),
-            later(LONGER, FIRST, TIME, "[4102444800000]").on(HASH),
-            later(FIRST, "HSET #h f x", TIME, "[-1]").on(HASH),
-            later("HSET #h f x", FIRST, TIME, "[4102444800000]").on(HASH),
-            later("HPERSIST #h FIELDS 1 f", LONGER, TIME, "[4102444900000]")
+            later(FIRST, LONGER, TIME, SAME).on(HASH),
+            later(LONGER, FIRST, TIME, SAME).on(HASH),
+            later(FIRST, "HSET #h f x", TIME, SAME).on(HASH),
+            later("HSET #h f x", FIRST, TIME, SAME).on(HASH),
+            later("HPERSIST #h FIELDS 1 f", LONGER, TIME, SAME)
                 .on("HSET #h f v g w ; HPEXPIREAT #h 4102444800000 FIELDS 1 f"),
         ],
         &[
@@ -137,15 +137,9 @@ fn fields_read_or_written_with_a_time_are_the_same_everywhere() {
     play(
         "HSETEX and HGETEX",
         &[
-            later(
-                FIRST,
-                "HSETEX #h PXAT 4102444900000 FIELDS 1 f z",
-                TIME,
-                "[4102444900000]",
-            )
-            .on(HASH),
-            later("HSET #h f x", timed, "HGET #h f", "z").on(HASH),
-            later(timed, "HSET #h f x", "HGET #h f", "x").on(HASH),
+            later(FIRST, "HSETEX #h PXAT 4102444900000 FIELDS 1 f z", TIME, SAME).on(HASH),
+            later("HSET #h f x", timed, "HGET #h f", SAME).on(HASH),
+            later(timed, "HSET #h f x", "HGET #h f", SAME).on(HASH),
             later(timed, "HGETEX #h PERSIST FIELDS 1 f", TIME, SAME)
                 .on("HSETEX #h PXAT 4102444700000 FIELDS 1 f v"),
         ],
