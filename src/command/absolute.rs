@@ -2,7 +2,8 @@
 //!
 //! A relative time, as Redis 6.2 sends it, means another moment wherever and whenever it is executed. A stream
 //! trimmed with `~ LIMIT` is sent as trimmed to an exact length with the LIMIT left in, which a server takes from
-//! its master only. Both are rewritten once, at the site that captured them.
+//! its master only. A ZADD keeps a condition that has held where it was made. All are rewritten once, at the site that
+//! captured them.
 
 use super::keys::Args;
 use super::table::Spec;
@@ -54,6 +55,7 @@ pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Op
             all.push(b"ABSTTL".to_vec());
             Some(all)
         }
+        "ZADD" if count > 4 => condition_of_one(args),
         "XADD" | "XTRIM" => {
             let limit = (2..count.min(8)).find(|&at| is(args.arg(at), b"LIMIT"))?;
             let exact = (2..limit).any(|at| args.arg(at) == b"=");
@@ -63,6 +65,16 @@ pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Op
         }
         _ => None,
     }
+}
+
+/// ZADD of a single member without the condition that it held: where another site's score or removal has come between,
+/// a command that finds it not to hold could not be told from one that finds its score there already.
+fn condition_of_one<A: Args + ?Sized>(args: &A) -> Option<Vec<Vec<u8>>> {
+    let pair = args.count().checked_sub(2)?;
+    let is_one_of = |at: usize, names: &[&[u8]]| names.iter().any(|name| is(args.arg(at), name));
+    let has_held = (2..pair).any(|at| is_one_of(at, &[b"NX", b"XX", b"GT", b"LT"]));
+    let is_single = (2..pair).all(|at| is_one_of(at, &[b"NX", b"XX", b"GT", b"LT", b"CH"]));
+    (has_held && is_single).then(|| [0, 1, pair, pair + 1].map(|at| args.arg(at).to_vec()).to_vec())
 }
 
 fn is(word: &[u8], name: &[u8]) -> bool {

@@ -72,10 +72,12 @@ pub enum EffectClass {
     Flush = 16,
     /// Two databases change places.
     SwapDb = 17,
+    /// Bits of a string are set.
+    Bits = 18,
 }
 
 impl EffectClass {
-    const ALL: [EffectClass; 18] = {
+    const ALL: [EffectClass; 19] = {
         use EffectClass as E;
         [
             E::Delete,
@@ -96,6 +98,7 @@ impl EffectClass {
             E::Derived,
             E::Flush,
             E::SwapDb,
+            E::Bits,
         ]
     };
 

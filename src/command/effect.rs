@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::class::{Class, EffectClass};
 use super::keys::{Access, keys};
+use super::pieces;
 use super::table::Spec;
 
 /// What a SET does to the key's expiry time.
@@ -34,6 +35,10 @@ pub enum Effect {
         /// What is added.
         delta: i64,
     },
+    /// Bits of a string, by their [names](super::pieces), in the order of their offsets.
+    Bits(Vec<(Bytes, bool)>),
+    /// Elements that a HyperLogLog takes in, by their [names](super::pieces).
+    Union(Vec<Bytes>),
     /// Members join a set.
     SetAdd(Vec<Bytes>),
     /// Members leave a set.
@@ -189,7 +194,13 @@ fn on_key(spec: &Spec, class: EffectClass, args: &[Bytes], at: usize) -> Result<
         EffectClass::Expire => expire(spec, args)?,
         EffectClass::Restore => restore(args)?,
         EffectClass::Derived => derived(spec, args, at),
-        _ => Effect::Opaque,
+        EffectClass::Union => pieces::union(args),
+        EffectClass::Bits => match spec.name {
+            "BITFIELD" => pieces::fields(args),
+            "SETRANGE" => pieces::range(args),
+            _ => pieces::bit(args)?,
+        },
+        EffectClass::Opaque | EffectClass::Flush | EffectClass::SwapDb => Effect::Opaque,
     })
 }
 
@@ -315,7 +326,7 @@ fn restore(args: &[Bytes]) -> Result<Effect, &'static str> {
     })
 }
 
-fn number(word: &[u8]) -> Option<i64> {
+pub(super) fn number(word: &[u8]) -> Option<i64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 

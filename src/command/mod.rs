@@ -12,6 +12,7 @@ mod class;
 pub mod effect;
 mod keys;
 mod learned;
+pub mod pieces;
 mod table;
 
 pub use absolute::absolute;

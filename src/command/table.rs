@@ -87,9 +87,9 @@ static ROWS: &[Spec] = &[
     write("DECRBY", E::Count, ONE),
     write("INCRBYFLOAT", E::Opaque, ONE),
     write("APPEND", E::Opaque, ONE),
-    write("SETRANGE", E::Opaque, ONE),
-    write("SETBIT", E::Opaque, ONE),
-    write("BITFIELD", E::Opaque, ONE),
+    write("SETRANGE", E::Bits, ONE),
+    write("SETBIT", E::Bits, ONE),
+    write("BITFIELD", E::Bits, ONE),
     write("BITOP", E::Derived, KeyRule::BitOp),
     write("DELIFEQ", E::Delete, ONE),
     // Hashes.

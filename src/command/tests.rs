@@ -91,7 +91,7 @@ fn several_keys_are_split() {
 }
 
 #[test]
-fn relative_times_become_absolute() {
+fn relative_times_become_absolute_and_conditions_that_held_go() {
     let rewrite = |text: &str| {
         let args = words(text);
         let all = absolute(spec(&args[0]).unwrap(), &args[..], 1000)?;
@@ -111,6 +111,16 @@ fn relative_times_become_absolute() {
     assert_eq!(rewrite("RESTORE k 7 xx ABSTTL"), None);
     assert_eq!(rewrite("SET k v PXAT 5"), None);
     assert_eq!(rewrite("SET k v"), None);
+    assert_eq!(rewrite("zadd z XX CH 2 a").unwrap(), "zadd z 2 a");
+    for text in [
+        "ZADD z 2 a",
+        "ZADD z CH 2 a",
+        "ZADD z NX 2 a 3 b",
+        "ZADD z 2 XX 3 b",
+        "ZADD z XX INCR 2 a",
+    ] {
+        assert_eq!(rewrite(text), None, "{text}");
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use rows::{ENVIRONMENT_PREFIX, PeerRow, ROWS, Row, peer_rows};
 pub use said::{Config, Said, SaidPeer};
 pub use settings::{
     Apply, Certificates, ConflictLog, Conflicts, Database, DatabaseTls, FlushPolicy, Link, Log, LogSync,
-    ModulePolicy, Peer, Settings, TlsVersion, TraceFormat, Tracing,
+    ModulePolicy, Peer, Settings, SwapPolicy, TlsVersion, TraceFormat, Tracing,
 };
 
 /// What a configuration means: parses the text, lays the environment over it and checks everything.

@@ -1,6 +1,8 @@
 //! Every option, one row each.
 
-use super::settings::{ConflictLog, Draft, FlushPolicy, LogSync, ModulePolicy, TlsVersion, TraceFormat};
+use super::settings::{
+    ConflictLog, Draft, FlushPolicy, LogSync, ModulePolicy, SwapPolicy, TlsVersion, TraceFormat,
+};
 use super::value::{self, GIB, KIB, MIB, TIB};
 use std::time::Duration;
 
@@ -180,6 +182,10 @@ const CONFLICT_LOG: &[(&str, ConflictLog)] = &[
     ("off", ConflictLog::Off),
     ("sampled", ConflictLog::Sampled),
     ("all", ConflictLog::All),
+];
+const SWAPDB: &[(&str, SwapPolicy)] = &[
+    ("snapshot", SwapPolicy::Snapshot),
+    ("verbatim", SwapPolicy::Verbatim),
 ];
 const FLUSH: &[(&str, FlushPolicy)] = &[
     ("propagate", FlushPolicy::Propagate),
@@ -416,10 +422,22 @@ pub static ROWS: &[Row] = &[
          sites then differ until the keys are written again).",
     ),
     row(
+        "swapdb.policy",
+        Some("snapshot"),
+        text("\"snapshot\", \"verbatim\"", |d, t| {
+            d.swapdb = value::choice(t, SWAPDB)?;
+            Ok(())
+        }),
+        "How a SWAPDB of a client here reaches the other sites: in its place the whole data set of this site, in one \
+         transaction, under the limit below; or as it came, which is right only while nobody writes anywhere. With \
+         `flush.policy` \"ignore\" no data set can be sent: then a SWAPDB ends replication unless this is \
+         \"verbatim\".",
+    ),
+    row(
         "snapshot.bytes_max",
         Some("256 MiB"),
         size(MIB, 768 * MIB, |d, v| d.snapshot_bytes_max = v),
-        "When the database's stream has a gap (a crash of the database), its whole data set goes to the other sites \
+        "When the database's stream has a gap (a crash of the database, a `SWAPDB`), its whole data set goes to the other sites \
          in one transaction, during which their databases serve nobody. A larger one is refused.",
     ),
     row(

@@ -31,6 +31,8 @@ pub struct Settings {
     pub conflicts: Conflicts,
     /// What a flush does elsewhere.
     pub flush: FlushPolicy,
+    /// How a SWAPDB reaches the other sites.
+    pub swapdb: SwapPolicy,
     /// See the row `snapshot.bytes_max`.
     pub snapshot_bytes_max: u64,
     /// What becomes of other sites' dumps that only a module can read.
@@ -146,6 +148,16 @@ pub enum ConflictLog {
     All,
 }
 
+/// How a client's SWAPDB reaches the other sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SwapPolicy {
+    /// As a snapshot of the whole content, which converges whatever else is written.
+    #[default]
+    Snapshot,
+    /// As it came: right only while nobody writes.
+    Verbatim,
+}
+
 /// What a client's flush does at the other sites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FlushPolicy {
@@ -222,6 +234,7 @@ pub(super) struct Draft {
     pub apply: Apply,
     pub conflicts: Conflicts,
     pub flush: FlushPolicy,
+    pub swapdb: SwapPolicy,
     pub snapshot_bytes_max: u64,
     pub restore_modules: ModulePolicy,
     pub certificates_dir: Option<PathBuf>,
@@ -325,6 +338,7 @@ impl Draft {
             apply: self.apply,
             conflicts: self.conflicts,
             flush: self.flush,
+            swapdb: self.swapdb,
             snapshot_bytes_max: self.snapshot_bytes_max,
             restore_modules: self.restore_modules,
             certificates: Certificates {

@@ -13,7 +13,7 @@ pub enum Kind {
     Unknown,
     /// There is no such key.
     Absent,
-    /// A string; its value is the element with the empty name.
+    /// A string; its value is the element with the empty name, others are [pieces](crate::command::pieces) of it.
     Text,
     /// A set; elements are its members.
     Set,
@@ -30,8 +30,10 @@ pub enum Kind {
 pub enum Value {
     /// It is not there.
     Absent,
-    /// It is there; sets have no more to say.
+    /// It is there; sets and HyperLogLogs have no more to say.
     Member,
+    /// The bit of a string.
+    Bit(bool),
     /// It holds these bytes.
     Bytes(Bytes),
     /// The unknown number of the base, plus this.
@@ -212,7 +214,12 @@ impl Content {
         match effect {
             Effect::Count { delta } => self.add(&TEXT, *delta),
             Effect::HashCount { field, delta } => self.add(field, *delta),
-            Effect::SetAdd(members) => members.iter().for_each(|m| self.put(m, Value::Member)),
+            Effect::Bits(bits) => bits
+                .iter()
+                .for_each(|(name, bit)| self.put(name, Value::Bit(*bit))),
+            Effect::SetAdd(names) | Effect::Union(names) => {
+                names.iter().for_each(|name| self.put(name, Value::Member));
+            }
             Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) => {
                 names.iter().for_each(|name| self.put(name, Value::Absent));
                 if self.rest_unknown {
@@ -239,7 +246,7 @@ impl Content {
         }
     }
 
-    fn put(&mut self, element: &Bytes, value: Value) {
+    pub(super) fn put(&mut self, element: &Bytes, value: Value) {
         self.elements.insert(element.clone(), value);
     }
 
@@ -284,6 +291,11 @@ impl Content {
             Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) if fits => {
                 names.iter().for_each(|name| self.put(name, Value::Absent));
             }
+            // It had been there: what it holds now was known to whoever wrote the piece.
+            Effect::Bits(_) | Effect::Union(_) if fits => {
+                self.kind = Kind::Text;
+                self.apply_elements(effect);
+            }
             Effect::SetAdd(members) if self.kind == Kind::Set => {
                 members.iter().for_each(|m| self.put(m, Value::Member));
             }
@@ -300,7 +312,7 @@ impl Content {
 /// The type that an effect makes or needs; `Unknown` for those that fit every type.
 pub fn kind_of(effect: &Effect) -> Kind {
     match effect {
-        Effect::Set { .. } | Effect::Count { .. } => Kind::Text,
+        Effect::Set { .. } | Effect::Count { .. } | Effect::Bits(_) | Effect::Union(_) => Kind::Text,
         Effect::SetAdd(_) | Effect::SetRemove(_) => Kind::Set,
         Effect::HashSet(_) | Effect::HashRemove(_) | Effect::HashCount { .. } => Kind::Hash,
         Effect::SortedAdd(_) | Effect::SortedRemove(_) | Effect::SortedCount { .. } => Kind::Sorted,
@@ -318,7 +330,7 @@ pub fn add(value: &Value, delta: i64) -> Option<Value> {
             let sum = integer(text)?.checked_add(delta)?;
             Some(Value::Bytes(Bytes::from(sum.to_string())))
         }
-        Value::Member | Value::Score(_) | Value::ScorePlus(_) => None,
+        Value::Member | Value::Bit(_) | Value::Score(_) | Value::ScorePlus(_) => None,
     }
 }
 

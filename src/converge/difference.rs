@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, TEXT, Value, integer};
+use super::pieces::{has_pieces, piece_difference};
 use crate::command::effect::{Effect, SetExpiry};
 
 /// What is wanted cannot be reached from what is known: somebody who holds the value has to send it.
@@ -31,6 +32,9 @@ pub fn difference(want: &Content, have: &Content) -> Result<Vec<Effect>, OutOfRe
     let mut effects = Vec::new();
     let mut expiry = have.expiry;
     match want.kind {
+        Kind::Text if has_pieces(&want) || has_pieces(&have) => {
+            piece_difference(&want, &have, &mut effects, &mut expiry)?;
+        }
         Kind::Text => text_difference(&want, &have, &mut effects, &mut expiry)?,
         Kind::Set | Kind::Hash | Kind::Sorted => {
             element_difference(&want, &have, &mut effects, &mut expiry)?;
@@ -53,6 +57,15 @@ fn unix_ms(expiry: Expiry) -> Option<u64> {
     }
 }
 
+/// How a SET leaves this expiry time behind.
+pub(super) fn set_expiry(wanted: Expiry) -> SetExpiry {
+    match wanted {
+        Expiry::Never => SetExpiry::Clear,
+        Expiry::At(ms) => SetExpiry::At(ms),
+        Expiry::Unknown => SetExpiry::Keep,
+    }
+}
+
 fn text_difference(
     want: &Content,
     have: &Content,
@@ -71,14 +84,9 @@ fn text_difference(
     let Value::Bytes(value) = wanted else {
         return Err(OutOfReach);
     };
-    let set_expiry = match want.expiry {
-        Expiry::Never => SetExpiry::Clear,
-        Expiry::At(ms) => SetExpiry::At(ms),
-        Expiry::Unknown => SetExpiry::Keep,
-    };
     effects.push(Effect::Set {
         value,
-        expiry: set_expiry,
+        expiry: set_expiry(want.expiry),
     });
     *expiry = want.expiry;
     Ok(())
@@ -166,7 +174,7 @@ impl Changes {
             (Value::ScorePlus(want), Value::ScorePlus(have)) => {
                 self.score_counts.push((element.clone(), want - have));
             }
-            (Value::ScorePlus(_), _) => return Err(OutOfReach),
+            (Value::ScorePlus(_) | Value::Bit(_), _) => return Err(OutOfReach),
         }
         Ok(())
     }

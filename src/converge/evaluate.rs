@@ -13,6 +13,7 @@ use super::cover::Cover;
 use super::expiry::register;
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
+use super::pieces::put_pieces;
 use crate::command::effect::Effect;
 
 /// The content that the rules prescribe for these operations on top of a base.
@@ -55,7 +56,10 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
     };
     content.kind = kind;
     match kind {
-        Kind::Text => evaluate_text(&mut content, &alive),
+        Kind::Text => {
+            evaluate_text(&mut content, &alive);
+            put_pieces(&mut content, &alive, &cover);
+        }
         Kind::Set | Kind::Hash | Kind::Sorted => evaluate_elements(&mut content, kind, operations, &cover),
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
@@ -132,7 +136,6 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
             value = sum;
         }
     }
-    content.elements.clear();
     content.rest_unknown = false;
     content.elements.insert(TEXT, value);
 }

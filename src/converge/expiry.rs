@@ -199,6 +199,8 @@ fn creates(effect: &Effect) -> bool {
         effect,
         Effect::Set { .. }
             | Effect::Count { .. }
+            | Effect::Bits(_)
+            | Effect::Union(_)
             | Effect::SetAdd(_)
             | Effect::HashSet(_)
             | Effect::HashCount { .. }

@@ -18,6 +18,7 @@ use super::difference::difference;
 use super::evaluate::evaluate;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
+use super::pieces::needs_replay;
 use super::render::{render, unconditional};
 use super::replay::{Root, any_concurrent, arbiter, canonical};
 use crate::causality::{Dot, SiteIx};
@@ -304,7 +305,7 @@ impl KeyState {
 
     fn compare(&mut self, me: SiteIx, txn: TxnId) -> Repair {
         let demanded = std::mem::take(&mut self.demanded);
-        if self.operations.iter().all(Operation::is_elementwise) {
+        if self.is_elementwise() {
             let want = evaluate(&self.base, &self.operations);
             if let Ok(effects) = difference(&want, &self.held.expected().content) {
                 self.pending.clear();
@@ -317,6 +318,11 @@ impl KeyState {
             return self.replay(me, txn, true, demanded);
         }
         self.replay(me, txn, false, demanded)
+    }
+
+    /// Whether the rules by element give what it should hold.
+    fn is_elementwise(&self) -> bool {
+        self.operations.iter().all(Operation::is_elementwise) && !needs_replay(&self.base, &self.operations)
     }
 
     fn submit_effects(&mut self, effects: Vec<Effect>, txn: TxnId) -> Repair {

@@ -21,6 +21,7 @@ mod key;
 mod losses;
 pub mod mutation;
 mod operation;
+mod pieces;
 pub mod render;
 pub mod replay;
 mod settled;

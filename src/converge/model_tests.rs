@@ -163,3 +163,41 @@ fn short_histories() {
         run(Load { sites: 3, ..lists }, 0..3 * SEEDS);
     }
 }
+
+/// A load at two to four sites, long and short.
+fn run_sizes(load: Load) {
+    for sites in [2, 3, 4] {
+        run(Load { sites, ..load }, 0..SEEDS / 2);
+    }
+    for writes in [4, 6, 8] {
+        let short = Load {
+            sites: 2,
+            writes,
+            keys: 1,
+            ..load
+        };
+        run(short, 0..2 * SEEDS);
+    }
+}
+
+#[test]
+fn bitmaps() {
+    let load = Load {
+        bits: true,
+        ..Load::default()
+    };
+    run_sizes(load);
+    run_sizes(Load { texts: true, ..load });
+    run_sizes(Load { expiry: true, ..load });
+}
+
+#[test]
+fn hyperloglogs() {
+    let load = Load {
+        unions: true,
+        ..Load::default()
+    };
+    run_sizes(load);
+    run_sizes(Load { texts: true, ..load });
+    run_sizes(Load { bits: true, ..load });
+}

@@ -72,7 +72,9 @@ impl Operation {
             Effect::SetAdd(names)
             | Effect::SetRemove(names)
             | Effect::HashRemove(names)
-            | Effect::SortedRemove(names) => Box::new(names.iter()),
+            | Effect::SortedRemove(names)
+            | Effect::Union(names) => Box::new(names.iter()),
+            Effect::Bits(bits) => Box::new(bits.iter().map(|(name, _)| name)),
             Effect::HashSet(pairs) => Box::new(pairs.iter().map(|(field, _)| field)),
             Effect::SortedAdd(pairs) => Box::new(pairs.iter().map(|(_, member)| member)),
             Effect::HashCount { field, .. } => Box::new(std::iter::once(field)),
@@ -87,6 +89,7 @@ impl Operation {
             Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) => {
                 names.contains(element)
             }
+            Effect::Bits(bits) => bit_of(bits, element).is_some(),
             Effect::HashSet(pairs) => pairs.iter().any(|(field, _)| field == element),
             Effect::SortedAdd(pairs) => pairs.iter().any(|(_, member)| member == element),
             _ => false,
@@ -96,7 +99,8 @@ impl Operation {
     /// What it puts in the element, if it puts anything absolute there (the last, when it names it twice).
     pub fn assigned(&self, element: &Bytes) -> Option<Value> {
         match &self.effect {
-            Effect::SetAdd(names) => names.contains(element).then_some(Value::Member),
+            Effect::SetAdd(names) | Effect::Union(names) => names.contains(element).then_some(Value::Member),
+            Effect::Bits(bits) => bit_of(bits, element).map(Value::Bit),
             Effect::HashSet(pairs) => {
                 let pair = pairs.iter().rev().find(|(field, _)| field == element)?;
                 Some(Value::Bytes(pair.1.clone()))
@@ -116,6 +120,9 @@ impl Operation {
             Effect::Count { .. }
                 | Effect::HashCount { .. }
                 | Effect::SortedCount { .. }
+                // In a replay they do not stand for themselves: what lies between may have read them.
+                | Effect::Bits(_)
+                | Effect::Union(_)
                 | Effect::Opaque
                 | Effect::Derived
         )
@@ -160,4 +167,10 @@ impl Operation {
             .elements()
             .all(|element| self.elements().any(|mine| mine == element))
     }
+}
+
+/// A bit among others, which stand in the order of their names.
+fn bit_of(bits: &[(Bytes, bool)], name: &Bytes) -> Option<bool> {
+    let place = bits.binary_search_by(|(other, _)| other.cmp(name)).ok()?;
+    bits.get(place).map(|(_, bit)| *bit)
 }

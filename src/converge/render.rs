@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::command::effect::{Effect, SetExpiry};
+use crate::command::pieces::Piece;
 use crate::resp::encode;
 
 /// A command as it is executed again: that it stands in a stream tells that its condition held.
@@ -49,6 +50,8 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
             (b"INCRBY", Vec::new())
         }
         Effect::SetAdd(names) => (b"SADD", names.iter().map(AsRef::as_ref).collect()),
+        Effect::Bits(bits) => return set_bits(key, bits),
+        Effect::Union(names) => (b"PFADD", names.iter().filter_map(element).collect()),
         Effect::SetRemove(names) => (b"SREM", names.iter().map(AsRef::as_ref).collect()),
         Effect::HashRemove(names) => (b"HDEL", names.iter().map(AsRef::as_ref).collect()),
         Effect::SortedRemove(names) => (b"ZREM", names.iter().map(AsRef::as_ref).collect()),
@@ -81,6 +84,52 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
     all.extend(args);
     all.extend(owned.iter().map(Vec::as_slice));
     command(&all)
+}
+
+/// An element of a HyperLogLog behind its name.
+fn element(name: &Bytes) -> Option<&[u8]> {
+    match Piece::of(name) {
+        Some(Piece::Element(element)) => Some(element),
+        _ => None,
+    }
+}
+
+/// One command, whatever the number of bits: neighbours go as one number, of 63 bits at most (BITFIELD's unsigned).
+fn set_bits(key: &[u8], bits: &[(Bytes, bool)]) -> Bytes {
+    let offsets = bits.iter().filter_map(|(name, bit)| match Piece::of(name) {
+        Some(Piece::Bit(offset)) => Some((offset, *bit)),
+        _ => None,
+    });
+    let mut runs: Vec<(u64, u32, u64)> = Vec::new();
+    for (offset, bit) in offsets {
+        match runs.last_mut() {
+            Some((first, width, value)) if *first + u64::from(*width) == offset && *width < 63 => {
+                *width += 1;
+                *value = *value << 1 | u64::from(bit);
+            }
+            _ => runs.push((offset, 1, u64::from(bit))),
+        }
+    }
+    if let [(offset, 1, bit)] = runs[..] {
+        return command(&[
+            b"SETBIT",
+            key,
+            offset.to_string().as_bytes(),
+            bit.to_string().as_bytes(),
+        ]);
+    }
+    let words = |(offset, width, value): (u64, u32, u64)| {
+        [
+            "SET".to_owned(),
+            format!("u{width}"),
+            offset.to_string(),
+            value.to_string(),
+        ]
+    };
+    let words: Vec<String> = runs.into_iter().flat_map(words).collect();
+    let mut args: Vec<&[u8]> = vec![b"BITFIELD", key];
+    args.extend(words.iter().map(String::as_bytes));
+    command(&args)
 }
 
 fn sorted<'a>(name: &[u8], key: &[u8], pairs: impl Iterator<Item = (f64, &'a Bytes)>) -> Bytes {

@@ -24,6 +24,7 @@ mod rebuild;
 mod restore;
 mod site;
 mod snapshot;
+mod swap;
 mod txn;
 
 pub use check::RowFault;

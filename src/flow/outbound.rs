@@ -51,6 +51,8 @@ pub enum Stop {
     Drained,
     /// A transaction's replies are needed first; read again when they are in.
     Replies,
+    /// Two databases have changed places: a snapshot takes the place of the stream (`swap.rs`).
+    Swapped,
 }
 
 /// Where reading stands.
@@ -157,6 +159,9 @@ impl<J: Journal> Site<J> {
         self.builder.end_block(&block);
         let stop = stop?;
         self.close_batch()?;
+        if stop == Stop::Swapped {
+            self.end_history();
+        }
         Ok(stop)
     }
 
@@ -278,6 +283,9 @@ impl<J: Journal> Site<J> {
         if is_ours(first) {
             return self.own_key(spec, buf, pos, len);
         }
+        if class == EffectClass::SwapDb && self.settings.swap_by_snapshot {
+            return Ok(self.swapped(frame, len));
+        }
         let flags = match self.reading.state {
             State::Between => 0,
             State::Opened { at } | State::Local { at } => {
@@ -343,7 +351,11 @@ impl<J: Journal> Site<J> {
         };
         self.counters.captured += 1;
         let rewritten = match class {
-            EffectClass::Expire | EffectClass::Set | EffectClass::Restore | EffectClass::Opaque => absolute(
+            EffectClass::Expire
+            | EffectClass::Set
+            | EffectClass::Restore
+            | EffectClass::SortedAdd
+            | EffectClass::Opaque => absolute(
                 spec,
                 &Arguments(self.reading.scanner.args(), frame),
                 self.now_unix_ms,

@@ -28,6 +28,8 @@ pub struct Settings {
     pub in_flight_bytes_max: usize,
     /// Whether FLUSHALL and FLUSHDB of clients are sent to the other sites.
     pub propagate_flush: bool,
+    /// Whether a client's SWAPDB is sent as a snapshot, rather than as it came.
+    pub swap_by_snapshot: bool,
     /// Whether values of modules' own types, which nobody here can check, are taken from other sites.
     pub restore_modules: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             transaction_bytes_max: 256 * 1024,
             in_flight_bytes_max: 8 * 1024 * 1024,
             propagate_flush: true,
+            swap_by_snapshot: true,
             restore_modules: false,
         }
     }
@@ -87,6 +90,8 @@ pub struct Site<J> {
     pub(super) builder: Builder,
     pub(super) events: VecDeque<Event>,
     pub(super) source: Option<Source>,
+    /// A SWAPDB ended the database's history, and its snapshot has not been taken.
+    pub(super) has_swapped: bool,
     /// Number of the transaction in which repairs are being gathered.
     pub(super) next_txn: TxnId,
     pub(super) repairs: Option<Txn>,
@@ -145,6 +150,7 @@ impl<J: Journal> Site<J> {
             builder: Builder::default(),
             events: VecDeque::new(),
             source: None,
+            has_swapped: false,
             next_txn: 1,
             repairs: None,
             unsent: 0,

@@ -119,9 +119,11 @@ impl Snapshot {
     pub fn own_key(&mut self, key: &[u8], raw: &[u8]) {
         let Some(value) = rdb::text(raw) else { return };
         if key == self.captured_key {
-            self.captured = std::str::from_utf8(&value)
+            // A SWAPDB leaves older ones in other databases; each tells what was held once.
+            let captured = std::str::from_utf8(&value)
                 .ok()
                 .and_then(|text| text.parse().ok());
+            self.captured = self.captured.max(captured);
         } else {
             self.markers.extend(Marker::parse(key, &value));
         }
@@ -283,6 +285,7 @@ impl<J: Journal> Site<J> {
         self.past.journal.append(&batch)?;
         self.counters.captured += batch.count() as u64;
         self.forget(observed);
+        self.has_swapped = false;
         self.stream_begins(source.replication_id, source.offset, source.db);
         self.handle_events(Some(&batch));
         if self.barrier != Barrier::Down {

@@ -13,7 +13,7 @@ use crate::command::{Learned, ServerCommand};
 use crate::control::DatabaseLink;
 use crate::database::io::{command, connect, greet};
 use crate::echo::{captured_key_of, is_ours};
-use crate::flow::{Journal, Snapshot, SnapshotError, StreamError};
+use crate::flow::{Journal, Snapshot, SnapshotError, Stop, StreamError};
 use crate::op::Source;
 use crate::resp::reply::Value;
 
@@ -48,11 +48,20 @@ pub(super) enum Refusal {
          raise repl-backlog-size); a snapshot of it will bridge the gap"
     )]
     Gap,
+    /// A snapshot takes the place of a SWAPDB.
+    #[error(
+        "a client swapped two databases (SWAPDB): a snapshot of the whole content is sent to the other sites in its \
+         place"
+    )]
+    Swapped,
 }
 
 impl Refusal {
     fn is_final(&self) -> bool {
-        !matches!(self, Refusal::Stream(_) | Refusal::Gap | Refusal::Restoring)
+        !matches!(
+            self,
+            Refusal::Stream(_) | Refusal::Gap | Refusal::Swapped | Refusal::Restoring
+        )
     }
 }
 
@@ -79,7 +88,7 @@ impl StreamSink<'_> {
     fn is_new_site(&self) -> bool {
         let node = self.shared.node.borrow();
         let site = &node.site;
-        site.source().is_none() || site.observed().entries().all(|(_, seq)| seq == 0)
+        !site.has_swapped() && (site.source().is_none() || site.observed().entries().all(|(_, seq)| seq == 0))
     }
 
     /// The value of a key of the snapshot that bridges a gap.
@@ -218,7 +227,7 @@ impl Sink for StreamSink<'_> {
         node.site.set_time(now_unix_ms());
         let me = node.site.roster().me();
         let before = crate::flow::Journal::last(node.site.journal(), me);
-        node.site.read_stream(stream)?;
+        let stop = node.site.read_stream(stream)?;
         node.site.deliver();
         let new = crate::flow::Journal::last(node.site.journal(), me) > before;
         let getack = node.site.getack();
@@ -233,6 +242,10 @@ impl Sink for StreamSink<'_> {
             self.shared.wake_links();
         }
         self.shared.moved.notify_one();
+        if stop == Stop::Swapped {
+            self.shared.keep_position();
+            return Err(Refusal::Swapped);
+        }
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
 use super::{applier, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
 use crate::certs::{CertificateName, Identity, LinkTls};
-use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, TlsVersion};
+use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, SwapPolicy, TlsVersion};
 use crate::control::{self, Request, Response};
 use crate::converge::io::FileSpill;
 use crate::database::io::DbTls;
@@ -292,6 +292,7 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         transaction_bytes_max: usize::try_from(settings.apply.transaction_bytes_max).unwrap_or(usize::MAX),
         in_flight_bytes_max: usize::try_from(settings.apply.in_flight_bytes_max).unwrap_or(usize::MAX),
         propagate_flush: settings.flush == FlushPolicy::Propagate,
+        swap_by_snapshot: settings.swapdb == SwapPolicy::Snapshot,
         restore_modules: settings.restore_modules == ModulePolicy::Allow,
     };
     let mut site = Site::new(roster.clone(), &settings.database_id, writer, flow, logs);

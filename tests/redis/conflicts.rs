@@ -8,7 +8,7 @@
 use crate::support::{Client, Cluster, Random, Reply, clock_tick, words};
 
 /// Two writes that do not see each other, on keys that begin with `#`.
-struct Conflict {
+pub(crate) struct Conflict {
     base: &'static str,
     first: &'static str,
     second: &'static str,
@@ -17,9 +17,9 @@ struct Conflict {
 }
 
 /// Commands on a value as a whole are replayed in one order: which one is not promised, only that it is the same.
-const SAME: &str = "the same at both sites";
+pub(crate) const SAME: &str = "the same at both sites";
 
-const fn later(
+pub(crate) const fn later(
     first: &'static str,
     second: &'static str,
     read: &'static str,
@@ -35,7 +35,7 @@ const fn later(
 }
 
 impl Conflict {
-    const fn on(mut self, base: &'static str) -> Self {
+    pub(crate) const fn on(mut self, base: &'static str) -> Self {
         self.base = base;
         self
     }
@@ -63,7 +63,7 @@ fn run_steps(client: &mut Client, prefix: &str, steps: &str) {
 
 /// Plays conflicts whose outcome depends on who was later, and others that must not (`either`): those are
 /// also played with their writes exchanged.
-fn play(name: &str, ordered: &[Conflict], either: &[Conflict]) {
+pub(crate) fn play(name: &str, ordered: &[Conflict], either: &[Conflict]) {
     Random::announced(name);
     let exchanged = |c: &Conflict| Conflict {
         base: c.base,

@@ -6,6 +6,7 @@
 mod support;
 
 mod atomic;
+mod bits;
 mod chain;
 mod conflicts;
 mod counters;

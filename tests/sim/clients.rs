@@ -27,6 +27,8 @@ pub enum Family {
     Queue,
     /// APPEND, SETRANGE, SETBIT, BITFIELD.
     Bytes,
+    /// Bits, set by SETBIT, BITFIELD and SETRANGE, and SET.
+    Bits,
     /// PFADD.
     Unions,
     /// Streams.
@@ -44,13 +46,14 @@ const ELEMENTWISE: &[Family] = &[
     Family::Hashes,
     Family::Sorted,
     Family::Fight,
+    Family::Bits,
+    Family::Unions,
 ];
 const WHOLE: &[Family] = &[
     Family::Pushes,
     Family::Lists,
     Family::Queue,
     Family::Bytes,
-    Family::Unions,
     Family::Streams,
     Family::Derived,
     Family::WholeFight,
@@ -138,7 +141,8 @@ fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
         Family::Lists => lists(random, &name, &other, n),
         Family::Queue => queue(random, &name, n),
         Family::Bytes => bytes(random, &name, n),
-        Family::Unions => format!("PFADD {name} u{}", random.below(6)),
+        Family::Bits => bits(random, &name, n),
+        Family::Unions => unions(random, &name, n),
         Family::Streams => streams(random, &name, n),
         Family::Derived => derived(random, &name, &other, n),
         Family::WholeFight => match random.below(5) {
@@ -162,6 +166,7 @@ fn letters(family: Family) -> &'static str {
         Family::Lists => "list",
         Family::Queue => "queue",
         Family::Bytes => "bytes",
+        Family::Bits => "bits",
         Family::Unions => "union",
         Family::Streams => "stream",
         Family::Derived => "derived",
@@ -292,6 +297,28 @@ fn bytes(random: &mut Random, key: &str, n: u64) -> String {
             1 + random.below(9)
         ),
         _ => format!("SET {key} base{n}"),
+    }
+}
+
+fn bits(random: &mut Random, key: &str, n: u64) -> String {
+    let at = random.below(20);
+    match random.below(12) {
+        0..=5 => format!("SETBIT {key} {at} {}", random.below(2)),
+        6 => format!("SETBIT {key} {} {}", 20 + random.below(60), random.below(2)),
+        7 => format!("SETRANGE {key} {} {n}", random.below(3)),
+        8 => format!("BITFIELD {key} SET u{} {at} {n}", 1 + random.below(9)),
+        9 => format!("BITFIELD {key} SET i5 {at} {n} SET u1 {} 1", at + 3),
+        10 if random.chance(30) => format!("INCR {key}"),
+        _ => format!("SET {key} {n}"),
+    }
+}
+
+fn unions(random: &mut Random, key: &str, n: u64) -> String {
+    match random.below(40) {
+        0 => format!("SET {key} v{n}"),
+        1 => format!("PFADD {key}"),
+        2..6 => format!("PFADD {key} u{} u{}", random.below(6), random.below(20)),
+        _ => format!("PFADD {key} u{}", random.below(6)),
     }
 }
 

@@ -240,7 +240,7 @@ impl Host {
         let read = running.site.read_stream(&mut stream.buffer);
         let moved = len > 0 || before != (stream.buffer.len(), running.site.source());
         match read {
-            Ok(Stop::Drained | Stop::Replies) => {}
+            Ok(Stop::Drained | Stop::Replies | Stop::Swapped) => {}
             Err(_) => {
                 self.drop_stream();
                 return true;

@@ -10,6 +10,7 @@ use crate::converge::difference::difference;
 use crate::converge::evaluate::evaluate;
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
+use crate::converge::pieces::needs_replay;
 use crate::converge::replay::{Root, canonical};
 
 impl KeyState {
@@ -21,7 +22,7 @@ impl KeyState {
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
             return true;
         }
-        if self.operations.iter().all(Operation::is_elementwise) {
+        if self.is_elementwise() {
             self.fold_stable(stable);
         } else {
             self.fold_replayed(stable);
@@ -43,10 +44,11 @@ impl KeyState {
             let sees_rest = (self.operations.iter()).all(|op| is_kept(op) || kept.sees(op.dot));
             kept.is_elementwise() && !kept.is_reset() && sees_rest
         };
-        if !has_settled || !self.operations.iter().filter(|op| is_kept(op)).all(are_simple) {
+        let kept: Vec<Operation> = self.operations.iter().filter(|op| is_kept(op)).cloned().collect();
+        if !has_settled || !kept.iter().all(are_simple) || needs_replay(&Content::unknown(), &kept) {
             return;
         }
-        self.operations.retain(is_kept);
+        self.operations = kept;
         let done: Vec<Dot> = canonical(&self.operations)
             .order
             .iter()

@@ -1,11 +1,14 @@
 //! What clients write, and what commands mean.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::database::Command;
 use super::world::{Book, World};
-use crate::command::EffectClass;
-use crate::command::effect::{Effect, SetExpiry};
+use crate::command::effect::{Effect, SetExpiry, parse};
+use crate::command::pieces::name_bits;
+use crate::command::{EffectClass, spec};
 
 impl World {
     pub(super) fn command(&mut self) -> Command {
@@ -30,6 +33,8 @@ impl World {
             (load.hashes, 2),
             (load.lists, 3),
             (load.sorted, 4),
+            (load.bits, 5),
+            (load.unions, 6),
         ];
         let kinds: Vec<u8> = kinds
             .iter()
@@ -51,6 +56,8 @@ impl World {
                 field: element,
                 delta,
             },
+            (5, _) => self.bits(),
+            (6, _) => Effect::Union(vec![Bytes::from(format!("e{}", self.random.below(6)))]),
             (4, 0..45) => Effect::SortedAdd(vec![(self.value as f64, element)]),
             (4, 45..70) => Effect::SortedRemove(vec![element]),
             (4, _) => Effect::SortedCount {
@@ -73,6 +80,14 @@ impl World {
                 };
             }
         })
+    }
+
+    fn bits(&mut self) -> Effect {
+        let mut bits = BTreeMap::from([(self.random.below(20), self.random.chance(50))]);
+        if self.random.chance(20) {
+            bits.insert(20 + self.random.below(12), self.random.chance(50));
+        }
+        Effect::Bits(name_bits(bits))
     }
 
     fn set_expiry(&mut self) -> SetExpiry {
@@ -99,6 +114,8 @@ pub(super) fn class_of(effect: &Effect) -> EffectClass {
         Effect::SortedRemove(_) => EffectClass::SortedRemove,
         Effect::SortedCount { .. } => EffectClass::SortedCount,
         Effect::Restore { .. } => EffectClass::Restore,
+        Effect::Bits(_) => EffectClass::Bits,
+        Effect::Union(_) => EffectClass::Union,
         _ => EffectClass::Opaque,
     }
 }
@@ -160,6 +177,10 @@ impl Book {
                 member: words[3].clone(),
                 delta: score(&words[2]),
             },
+            name @ (b"SETBIT" | b"BITFIELD" | b"PFADD") => {
+                let shares = parse(spec(name).unwrap(), &words).unwrap();
+                shares[0].effect.clone().unwrap()
+            }
             b"PERSIST" => Effect::Expire { at_unix_ms: None },
             b"PEXPIREAT" => Effect::Expire {
                 at_unix_ms: Some(number(2) as u64),

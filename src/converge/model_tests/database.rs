@@ -1,14 +1,16 @@
 //! A database small enough to be obviously right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use crate::command::effect::{Effect, SetExpiry};
+use crate::command::pieces::Piece;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
     Text(Bytes),
+    Sketch(BTreeSet<Bytes>),
     Set(Vec<Bytes>),
     Hash(BTreeMap<Bytes, Bytes>),
     Sorted(BTreeMap<Bytes, f64>),
@@ -73,9 +75,41 @@ impl Database {
                 };
                 Some(Some((Data::Text(text), expiry)))
             }
+            (Effect::Bits(bits), before) => {
+                let text = match &before {
+                    None => Bytes::new(),
+                    Some((Data::Text(text), _)) => text.clone(),
+                    _ => return None,
+                };
+                let changed = set_bits(&text, bits);
+                (changed != text).then_some(Some((Data::Text(changed), expiry)))
+            }
+            (Effect::Union(names), before) => {
+                let old = match before {
+                    None => BTreeSet::new(),
+                    Some((Data::Sketch(sketch), _)) => sketch,
+                    _ => return None,
+                };
+                let mut sketch = old.clone();
+                sketch.extend(names.iter().cloned());
+                (sketch != old).then_some(Some((Data::Sketch(sketch), expiry)))
+            }
             (effect, before) => apply_elements(before, effect, expiry),
         }
     }
+}
+
+fn set_bits(text: &[u8], bits: &[(Bytes, bool)]) -> Bytes {
+    let mut text = text.to_vec();
+    for (name, bit) in bits {
+        let Some(Piece::Bit(offset)) = Piece::of(name) else {
+            unreachable!("{name:?}");
+        };
+        let (at, mask) = (offset as usize / 8, 0x80 >> (offset % 8));
+        text.resize(text.len().max(at + 1), 0);
+        text[at] = if *bit { text[at] | mask } else { text[at] & !mask };
+    }
+    Bytes::from(text)
 }
 
 pub type Value = Option<(Data, Option<u64>)>;

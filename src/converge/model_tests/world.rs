@@ -24,6 +24,8 @@ pub struct Load {
     pub hashes: bool,
     pub sorted: bool,
     pub lists: bool,
+    pub bits: bool,
+    pub unions: bool,
     pub expiry: bool,
 }
 
@@ -38,6 +40,8 @@ impl Default for Load {
             hashes: false,
             sorted: false,
             lists: false,
+            bits: false,
+            unions: false,
             expiry: false,
         }
     }

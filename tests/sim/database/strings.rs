@@ -239,21 +239,42 @@ pub fn setbit(database: &mut Database, db: usize, words: &Words) -> Outcome {
     Ok((Reply::Int(i64::from(old)), sent))
 }
 
-/// Unsigned bytes on whole-byte places only: `SET u8 <bit> <value>` and `INCRBY u8 <bit> <delta>`, wrapping.
+/// `SET <type> <bit> <value>` and `INCRBY <type> <bit> <delta>`, wrapping; types of up to 63 bits.
 pub fn bitfield(database: &mut Database, db: usize, words: &Words) -> Outcome {
     let text = database.or_new::<Word>(db, word(words, 1)?)?;
     let mut changed = false;
     let mut replies = Vec::new();
     for op in words[2..].chunks_exact(4) {
-        let at = integer(&op[2])? as usize / 8;
-        changed |= text.len() <= at;
-        text.resize(text.len().max(at + 1), 0);
-        let old = text[at];
-        let number = integer(&op[3])? as u8;
-        let is_set = is(&op[0], "SET");
-        text[at] = if is_set { number } else { old.wrapping_add(number) };
-        changed |= text[at] != old;
-        replies.push(Reply::Int(i64::from(if is_set { old } else { text[at] })));
+        let (signed, width) = (op[1][0] == b'i', integer(&op[1][1..])? as usize);
+        let (first, number) = (integer(&op[2])? as usize, integer(&op[3])?);
+        let len = (first + width).div_ceil(8);
+        changed |= text.len() < len;
+        text.resize(text.len().max(len), 0);
+        let places = (0..width).map(|bit| ((first + bit) / 8, 0x80u8 >> ((first + bit) % 8)));
+        let raw = places.clone().fold(0u64, |raw, (byte, mask)| {
+            raw << 1 | u64::from(text[byte] & mask != 0)
+        });
+        let as_number = |raw: u64| {
+            let spare = 64 - width;
+            let shifted = raw << spare;
+            if signed {
+                shifted as i64 >> spare
+            } else {
+                (shifted >> spare) as i64
+            }
+        };
+        let old = as_number(raw);
+        let new = match is(&op[0], "SET") {
+            true => number,
+            false => old.wrapping_add(number),
+        };
+        for (at, (byte, mask)) in places.enumerate() {
+            let on = (new >> (width - 1 - at)) & 1 == 1;
+            text[byte] = if on { text[byte] | mask } else { text[byte] & !mask };
+        }
+        let new = as_number(new as u64);
+        changed |= new != old;
+        replies.push(Reply::Int(if is(&op[0], "SET") { old } else { new }));
     }
     let sent = if changed { Sent::Verbatim } else { Sent::Nothing };
     Ok((Reply::Array(replies), sent))

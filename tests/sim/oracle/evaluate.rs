@@ -56,18 +56,30 @@ fn has_element(op: &Op, element: &Word, ops: &[&Op]) -> bool {
 
 fn is_alive(op: &Op, ops: &[&Op]) -> bool {
     match op.effect {
-        Effect::Set(..) | Effect::Add(_) => has_key(op, ops),
+        Effect::Set(..) | Effect::Add(_) | Effect::Bits(_) | Effect::Take(_) => has_key(op, ops),
         _ => written(&op.effect)
             .into_iter()
             .any(|element| has_element(op, element, ops)),
     }
 }
 
+/// Whether something alive meets what no rule joins it with: the key is judged like a list.
+pub fn is_whole(ops: &[&Op]) -> bool {
+    let alive: Vec<&&Op> = ops.iter().filter(|op| is_alive(op, ops)).collect();
+    let any = |test: fn(&Effect) -> bool| alive.iter().any(|op| test(&op.effect));
+    let bits = any(|effect| matches!(effect, Effect::Bits(_)));
+    let takes = any(|effect| matches!(effect, Effect::Take(_)));
+    let sets = any(|effect| matches!(effect, Effect::Set(..)));
+    let adds = any(|effect| matches!(effect, Effect::Add(_)));
+    let others = alive.iter().any(|op| op.kind() != Some(Kind::Text));
+    bits && (takes || adds || others) || takes && (sets || adds || others)
+}
+
 fn value(ops: &[&Op]) -> Option<Value> {
     let mut alive: Vec<&Op> = ops.iter().copied().filter(|op| is_alive(op, ops)).collect();
     alive.sort_by_key(|op| op.order());
     match alive.last()?.kind()? {
-        Kind::Text => Some(Value::Text(text(&alive))),
+        Kind::Text => Some(Value::Text(pieces(text(&alive), &alive, ops))),
         Kind::Set => Some(Value::Set(elements(Kind::Set, ops).into_iter().collect())),
         Kind::Hash => {
             let fields = elements(Kind::Hash, ops).into_iter();
@@ -109,6 +121,42 @@ fn text(alive: &[&Op]) -> Word {
         }
     }
     value.unwrap_or_default()
+}
+
+/// Bits on top, each as the latest left it that nothing which saw it set again; or all that a HyperLogLog took in.
+fn pieces(mut text: Word, alive: &[&Op], ops: &[&Op]) -> Word {
+    let sets = |op: &Op, bit: u64| match &op.effect {
+        Effect::Bits(bits) => bits.iter().rev().find(|(at, _)| *at == bit).map(|(_, on)| *on),
+        _ => None,
+    };
+    let mut taken = BTreeSet::new();
+    for op in alive {
+        match &op.effect {
+            Effect::Bits(bits) => {
+                for &(bit, _) in bits {
+                    let byte = bit as usize / 8;
+                    text.resize(text.len().max(byte + 1), 0);
+                    if ops.iter().any(|by| by.sees(op) && sets(by, bit).is_some()) {
+                        continue;
+                    }
+                    text[byte] &= !(0x80 >> (bit % 8));
+                    if sets(op, bit) == Some(true) {
+                        text[byte] |= 0x80 >> (bit % 8);
+                    }
+                }
+            }
+            Effect::Take(elements) => taken.extend(elements.iter().cloned()),
+            _ => {}
+        }
+    }
+    if !taken.is_empty() {
+        text = b"HYLL".to_vec();
+        for element in taken {
+            text.push(b'\n');
+            text.extend(element);
+        }
+    }
+    text
 }
 
 /// The elements of one type that something alive writes.

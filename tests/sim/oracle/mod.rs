@@ -22,7 +22,7 @@ pub fn judge(world: &World) -> Result<(), String> {
         let held = database.dbs[db].get(&key);
         let name = String::from_utf8_lossy(&key).into_owned();
         let refs: Vec<&Op> = ops.iter().collect();
-        if ops.iter().any(|op| matches!(op.effect, Effect::Whole)) {
+        if ops.iter().any(|op| matches!(op.effect, Effect::Whole)) || evaluate::is_whole(&refs) {
             whole::judge(&refs, held).map_err(|why| format!("list rule: key {name} of {db}: {why}"))?;
             continue;
         }

@@ -22,6 +22,10 @@ pub enum Effect {
     Set(Word, Time),
     /// A number is added.
     Add(i64),
+    /// Bits are set.
+    Bits(Vec<(u64, bool)>),
+    /// A HyperLogLog takes elements in.
+    Take(Vec<Word>),
     /// Members join.
     Join(Vec<Word>),
     /// Members leave.
@@ -88,7 +92,7 @@ impl Op {
     /// The type that it needs or makes.
     pub fn kind(&self) -> Option<Kind> {
         match self.effect {
-            Effect::Set(..) | Effect::Add(_) => Some(Kind::Text),
+            Effect::Set(..) | Effect::Add(_) | Effect::Bits(_) | Effect::Take(_) => Some(Kind::Text),
             Effect::Join(_) | Effect::Leave(_) => Some(Kind::Set),
             Effect::Fields(_) | Effect::Unset(_) | Effect::AddField(..) => Some(Kind::Hash),
             Effect::Scores(_) | Effect::Unscore(_) | Effect::AddScore(..) => Some(Kind::Sorted),
@@ -141,6 +145,8 @@ pub fn effects(db: usize, words: &Words) -> Vec<(usize, Word, Effect)> {
         "DECR" => one(Effect::Add(-1)),
         "INCRBY" => one(Effect::Add(number(&words[2]))),
         "DECRBY" => one(Effect::Add(-number(&words[2]))),
+        "SETBIT" | "SETRANGE" | "BITFIELD" => one(bits(&name, words)),
+        "PFADD" if words.len() > 2 => one(Effect::Take(rest())),
         "SADD" => one(Effect::Join(rest())),
         "SREM" => one(Effect::Leave(rest())),
         "HSET" | "HMSET" | "HSETNX" => one(Effect::Fields(pairs(&words[2..]))),
@@ -177,6 +183,32 @@ fn set_time(words: &Words) -> Time {
         }
     }
     time
+}
+
+/// What is stored, bit by bit. Increments, and long ranges, go by the whole value.
+fn bits(name: &str, words: &Words) -> Effect {
+    let mut bits = Vec::new();
+    match name {
+        "SETBIT" => bits.push((number(&words[2]) as u64, words[3] == b"1")),
+        "SETRANGE" if words[3].len() <= 64 => {
+            for (at, byte) in words[3].iter().enumerate() {
+                let first = (number(&words[2]) as u64 + at as u64) * 8;
+                bits.extend((0..8).map(|bit| (first + bit, byte & (0x80 >> bit) != 0)));
+            }
+        }
+        "SETRANGE" => return Effect::Whole,
+        _ => {
+            for op in words[2..].chunks(4) {
+                if op[0] != b"SET" {
+                    return Effect::Whole;
+                }
+                let width: u64 = String::from_utf8_lossy(&op[1][1..]).parse().expect("a width");
+                let (first, value) = (number(&op[2]) as u64, number(&op[3]));
+                bits.extend((0..width).map(|bit| (first + bit, (value >> (width - 1 - bit)) & 1 != 0)));
+            }
+        }
+    }
+    Effect::Bits(bits)
 }
 
 fn scores(words: &Words) -> Effect {
