@@ -16,6 +16,7 @@ use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::evaluate::evaluate;
+use super::life::Life;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::render::{render, unconditional};
@@ -36,6 +37,7 @@ pub struct KeyState {
     key: Bytes,
     operations: Vec<Operation>,
     base: Content,
+    life: Life,
     held: Held,
     snapshot: bool,
     /// The value is to be shipped whatever the rules say of whose turn it is.
@@ -77,6 +79,7 @@ impl KeyState {
             key,
             operations: Vec::new(),
             base: Content::unknown(),
+            life: Life::new(),
             held: Held::new(),
             snapshot: false,
             demanded: false,
@@ -151,7 +154,7 @@ impl KeyState {
     /// Forgets what the database holds: after a restart, what was in flight is not known. Everything the rules
     /// prescribe absolutely is submitted again; relative commands were counted by their markers.
     pub fn lose_actual(&mut self) {
-        let executed = evaluate(&self.base, &self.elementwise_executed());
+        let executed = evaluate(&self.base, &self.elementwise_executed(), self.life.enders());
         let mut content = Content::unknown();
         content.elements = executed.elements;
         content.elements.retain(|_, value| {
@@ -247,8 +250,10 @@ impl KeyState {
                 });
             }
         }
+        self.life.add(&op, &self.operations);
         if op.may_supersede() {
-            self.operations.retain(|older| !op.supersedes(older));
+            let superseded = self.operations.extract_if(.., |older| op.supersedes(older));
+            superseded.for_each(|older| self.life.bury(&older));
         }
         self.operations.push(op);
     }
@@ -305,7 +310,7 @@ impl KeyState {
     fn compare(&mut self, me: SiteIx, txn: TxnId) -> Repair {
         let demanded = std::mem::take(&mut self.demanded);
         if self.operations.iter().all(Operation::is_elementwise) {
-            let want = evaluate(&self.base, &self.operations);
+            let want = evaluate(&self.base, &self.operations, self.life.enders());
             if let Ok(effects) = difference(&want, &self.held.expected().content) {
                 self.pending.clear();
                 let repair = self.submit_effects(effects, txn);
@@ -459,7 +464,8 @@ impl KeyState {
     /// The expiry time is a register of its own, whatever the value needs.
     fn repair_expiry(&mut self, txn: TxnId, repair: &mut Repair) {
         use super::content::Expiry;
-        let want = super::expiry::register(&self.base, &self.operations.iter().collect::<Vec<_>>());
+        let operations: Vec<&Operation> = self.operations.iter().collect();
+        let want = super::expiry::register(&self.base, &operations, self.life.enders());
         let have = &self.held.expected().content;
         let at_unix_ms = match want {
             Expiry::Unknown => return,
