@@ -189,7 +189,7 @@ impl KeyState {
     /// Adds an operation that was submitted verbatim in this transaction and has not come back.
     pub fn submitted(&mut self, op: Operation, txn: TxnId) {
         let step = Step {
-            joint: op.joint,
+            is_mute: op.joint || op.is_conditional(),
             ..Step::of(&op)
         };
         self.held.submit(Flight {
