@@ -16,17 +16,18 @@ use super::operation::Operation;
 use super::pieces::put_pieces;
 use crate::command::effect::Effect;
 
-/// The content that the rules prescribe for these operations on top of a base.
+/// The content that the rules prescribe for these operations on top of a base. `enders` are those that found the key
+/// gone, or left it so: they end what they saw of the expiry time.
 ///
 /// Every operation must be [element-wise](Operation::is_elementwise).
-pub fn evaluate(base: &Content, operations: &[Operation]) -> Content {
+pub fn evaluate(base: &Content, operations: &[Operation], enders: &[Operation]) -> Content {
     if operations.is_empty() {
         return base.clone();
     }
     let operations: Vec<&Operation> = operations.iter().collect();
     let mut content = evaluate_value(base, &operations);
     if content.kind != Kind::Absent {
-        content.expiry = register(base, &operations);
+        content.expiry = register(base, &operations, enders);
     }
     content
 }

@@ -16,6 +16,7 @@ use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::evaluate::evaluate;
+use super::life::Life;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::pieces::needs_replay;
@@ -37,6 +38,7 @@ pub struct KeyState {
     key: Bytes,
     operations: Vec<Operation>,
     base: Content,
+    life: Life,
     held: Held,
     snapshot: bool,
     /// The value is to be shipped whatever the rules say of whose turn it is.
@@ -78,6 +80,7 @@ impl KeyState {
             key,
             operations: Vec::new(),
             base: Content::unknown(),
+            life: Life::new(),
             held: Held::new(),
             snapshot: false,
             demanded: false,
@@ -152,7 +155,7 @@ impl KeyState {
     /// Forgets what the database holds: after a restart, what was in flight is not known. Everything the rules
     /// prescribe absolutely is submitted again; relative commands were counted by their markers.
     pub fn lose_actual(&mut self) {
-        let executed = evaluate(&self.base, &self.elementwise_executed());
+        let executed = evaluate(&self.base, &self.elementwise_executed(), self.life.enders());
         let mut content = Content::unknown();
         content.elements = executed.elements;
         content.elements.retain(|_, value| {
@@ -187,7 +190,7 @@ impl KeyState {
     /// Adds an operation that was submitted verbatim in this transaction and has not come back.
     pub fn submitted(&mut self, op: Operation, txn: TxnId) {
         let step = Step {
-            joint: op.joint,
+            is_mute: op.joint || op.is_conditional(),
             ..Step::of(&op)
         };
         self.held.submit(Flight {
@@ -248,8 +251,10 @@ impl KeyState {
                 });
             }
         }
+        self.life.add(&op, &self.operations);
         if op.may_supersede() {
-            self.operations.retain(|older| !op.supersedes(older));
+            let superseded = self.operations.extract_if(.., |older| op.supersedes(older));
+            superseded.for_each(|older| self.life.bury(&older));
         }
         self.operations.push(op);
     }
@@ -306,7 +311,7 @@ impl KeyState {
     fn compare(&mut self, me: SiteIx, txn: TxnId) -> Repair {
         let demanded = std::mem::take(&mut self.demanded);
         if self.is_elementwise() {
-            let want = evaluate(&self.base, &self.operations);
+            let want = evaluate(&self.base, &self.operations, self.life.enders());
             if let Ok(effects) = difference(&want, &self.held.expected().content) {
                 self.pending.clear();
                 let repair = self.submit_effects(effects, txn);
@@ -465,7 +470,8 @@ impl KeyState {
     /// The expiry time is a register of its own, whatever the value needs.
     fn repair_expiry(&mut self, txn: TxnId, repair: &mut Repair) {
         use super::content::Expiry;
-        let want = super::expiry::register(&self.base, &self.operations.iter().collect::<Vec<_>>());
+        let operations: Vec<&Operation> = self.operations.iter().collect();
+        let want = super::expiry::register(&self.base, &operations, self.life.enders());
         let have = &self.held.expected().content;
         let at_unix_ms = match want {
             Expiry::Unknown => return,

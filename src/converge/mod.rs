@@ -18,6 +18,7 @@ mod expiry;
 #[cfg(feature = "io")]
 pub mod io;
 mod key;
+mod life;
 mod losses;
 pub mod mutation;
 mod operation;

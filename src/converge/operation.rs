@@ -58,6 +58,22 @@ impl Operation {
         )
     }
 
+    /// Whether a condition stands in its command (`NX`, `GT` and the like): that it had no effect where it was
+    /// executed again tells that the condition did not hold there, and not what the key holds.
+    pub fn is_conditional(&self) -> bool {
+        let plain = match &self.effect {
+            Effect::SortedAdd(pairs) => 2 + 2 * pairs.len(),
+            Effect::Expire { at_unix_ms: Some(_) } => 3,
+            _ => return false,
+        };
+        let count = self.raw.strip_prefix(b"*").unwrap_or_default();
+        let digits = count.iter().take_while(|byte| byte.is_ascii_digit());
+        let count = digits.fold(0_usize, |count, digit| {
+            count.saturating_mul(10).saturating_add(usize::from(digit - b'0'))
+        });
+        count > plain
+    }
+
     /// Whether it replaces everything that it has seen of the key.
     pub fn is_reset(&self) -> bool {
         matches!(
@@ -173,4 +189,42 @@ impl Operation {
 fn bit_of(bits: &[(Bytes, bool)], name: &Bytes) -> Option<bool> {
     let place = bits.binary_search_by(|(other, _)| other.cmp(name)).ok()?;
     bits.get(place).map(|(_, bit)| *bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditional(raw: &'static [u8], effect: Effect) -> bool {
+        let op = Operation {
+            dot: Dot {
+                site: SiteIx(0),
+                seq: 1,
+            },
+            past: Rc::new(Vector::zero(1)),
+            time: Hlc(1),
+            effect,
+            raw: Bytes::from_static(raw),
+            contested: false,
+            joint: false,
+        };
+        op.is_conditional()
+    }
+
+    #[test]
+    fn a_condition_is_one_argument_more() {
+        let pair = || Effect::SortedAdd(vec![(4.0, Bytes::from_static(b"m"))]);
+        let at = Effect::Expire { at_unix_ms: Some(1) };
+        let nx = b"*5\r\n$4\r\nZADD\r\n$1\r\nk\r\n$2\r\nNX\r\n$1\r\n4\r\n$1\r\nm\r\n";
+        assert!(conditional(nx, pair()));
+        assert!(!conditional(
+            b"*4\r\n$4\r\nZADD\r\n$1\r\nk\r\n$1\r\n4\r\n$1\r\nm\r\n",
+            pair()
+        ));
+        assert!(conditional(
+            b"*4\r\n$9\r\nPEXPIREAT\r\n$1\r\nk\r\n$1\r\n1\r\n$2\r\nNX\r\n",
+            at
+        ));
+        assert!(!conditional(b"", pair()));
+    }
 }

@@ -3,9 +3,6 @@
 
 /// Why a failure is known, if it is.
 pub fn reason(failure: &str) -> Option<&'static str> {
-    if failure.starts_with("expiry rule") {
-        return Some("what was superseded is missing where it is asked whether a key had gone");
-    }
     failure
         .starts_with("key stream")
         .then_some("a stream is settled as a whole")

@@ -49,6 +49,7 @@ impl KeyState {
             return;
         }
         self.operations = kept;
+        self.life.restart(stable, &self.operations);
         let done: Vec<Dot> = canonical(&self.operations)
             .order
             .iter()
@@ -71,10 +72,12 @@ impl KeyState {
         let mut seen = stable.clone();
         loop {
             let before = seen.clone();
-            for op in self.operations.iter().filter(|op| !before.includes(op.dot)) {
-                if !off(Mutation::FoldStable) {
+            if !off(Mutation::FoldStable) {
+                let staying = self.operations.iter().filter(|op| !before.includes(op.dot));
+                staying.for_each(|op| {
                     seen.meet(&op.past);
-                }
+                });
+                self.life.meet_staying(&before, &mut seen);
             }
             if seen == before {
                 break;
@@ -83,19 +86,20 @@ impl KeyState {
         let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
             .into_iter()
             .partition(|op| seen.includes(op.dot));
+        let ended = self.life.enders_in(&seen);
+        self.life.fold(&seen, &folded, &kept);
+        self.operations = kept;
         if folded.is_empty() {
-            self.operations = kept;
             return;
         }
-        self.base = evaluate(&self.base, &folded);
-        self.operations = kept;
+        self.base = evaluate(&self.base, &folded, &ended);
         if let Some((root, done)) = &mut self.held.actual_mut().trace {
             // What is folded is base now, for the trace as well.
             *root = Root::Base;
             let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
             done.retain(|dot| kept.contains(dot));
         } else if difference(
-            &evaluate(&self.base, &self.operations),
+            &evaluate(&self.base, &self.operations, self.life.enders()),
             &self.held.actual().content,
         ) == Ok(Vec::new())
         {

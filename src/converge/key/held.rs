@@ -33,8 +33,8 @@ pub(super) struct Step {
     pub effect: Effect,
     /// The operation, when the command is one of them, verbatim.
     pub dot: Option<Dot>,
-    /// See [`Operation::joint`].
-    pub joint: bool,
+    /// That it has no effect tells nothing of the key: it is [joint](Operation::joint), or stands under a condition.
+    pub is_mute: bool,
 }
 
 impl Step {
@@ -43,7 +43,7 @@ impl Step {
         Step {
             effect,
             dot: None,
-            joint: false,
+            is_mute: false,
         }
     }
 
@@ -52,7 +52,7 @@ impl Step {
         Step {
             effect: op.effect.clone(),
             dot: Some(op.dot),
-            joint: false,
+            is_mute: false,
         }
     }
 }
@@ -197,7 +197,7 @@ impl Held {
                 .take(&flight, |content, step| match took.next() {
                     None => (content.after(&step.effect), None),
                     Some(took) if took.effect => (content.after(&step.effect), took.removed.as_ref()),
-                    Some(took) if step.joint => (content, took.removed.as_ref()),
+                    Some(took) if step.is_mute => (content, took.removed.as_ref()),
                     Some(took) => (content.after_no_effect(&step.effect), took.removed.as_ref()),
                 });
         }

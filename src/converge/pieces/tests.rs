@@ -6,13 +6,22 @@ use crate::causality::{Dot, Hlc, SiteIx, Vector};
 use crate::command::effect::{SetExpiry, parse};
 use crate::command::spec;
 use crate::converge::difference::difference;
-use crate::converge::evaluate::evaluate;
+use crate::converge::life::Life;
 use crate::converge::render::render;
 
 fn effect(text: &str) -> Effect {
     let words: Vec<Bytes> = text.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
     let shares = parse(spec(&words[0]).unwrap(), &words).unwrap();
     shares[0].effect.clone().unwrap()
+}
+
+/// What these operations, in an order that causality allows, leave on the base.
+fn evaluate(base: &Content, operations: &[Operation]) -> Content {
+    let mut life = Life::new();
+    for (at, op) in operations.iter().enumerate() {
+        life.add(op, &operations[..at]);
+    }
+    crate::converge::evaluate::evaluate(base, operations, life.enders())
 }
 
 /// The first write of a site at this time, which has seen nothing.

@@ -14,6 +14,21 @@ pub fn evaluate(ops: &[&Op]) -> Option<(Value, Option<u64>)> {
     Some((value(ops)?, expires(ops)))
 }
 
+/// Whether the time could be this one where it is not known what the key held before its writes were remembered.
+/// Then a removal may not be known to have taken the last element, and some setting that a write behind it had
+/// ended still counts (docs/conflicts.md).
+pub fn may_expire(ops: &[&Op], held: Option<u64>) -> bool {
+    let exact = left(ops, ends);
+    let longer = |time: &Option<u64>| exact.iter().all(|other| rank(time) > rank(other));
+    left(ops, surely_ends)
+        .iter()
+        .any(|time| *time == held && longer(time))
+}
+
+fn rank(time: &Option<u64>) -> u64 {
+    time.unwrap_or(u64::MAX)
+}
+
 /// Whether `by` saw `op` and took the whole key from it.
 fn key_taken(by: &Op, op: &Op) -> bool {
     let resets = matches!(by.effect, Effect::Del | Effect::Set(..));
@@ -257,18 +272,36 @@ fn kind_of(value: &Value) -> Kind {
     }
 }
 
+/// Whether it ends what it saw even if no removal ever takes the last element.
+fn surely_ends(op: &Op, ops: &[&Op]) -> bool {
+    if says(&op.effect).is_some() || op.effect == Effect::Del {
+        return true;
+    }
+    let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
+    let puts = |other: &Op| {
+        matches!(other.effect, Effect::Set(..) | Effect::Add(_)) || !written(&other.effect).is_empty()
+    };
+    let fits = |other: &Op| matches!(op.effect, Effect::Set(..)) || other.kind() == op.kind();
+    puts(op)
+        && !past
+            .iter()
+            .any(|other| puts(other) && fits(other) && has_key(other, &past))
+}
+
+/// What those settings say that nothing ended.
+fn left(ops: &[&Op], ends: impl Fn(&Op, &[&Op]) -> bool) -> Vec<Option<u64>> {
+    let enders: Vec<&Op> = ops.iter().copied().filter(|op| ends(op, ops)).collect();
+    let left = ops.iter().filter(|op| !enders.iter().any(|by| by.sees(op)));
+    left.filter_map(|op| says(&op.effect)).collect()
+}
+
 /// The longest of those settings that nothing ended.
 fn expires(ops: &[&Op]) -> Option<u64> {
-    let enders: Vec<&Op> = ops.iter().copied().filter(|op| ends(op, ops)).collect();
-    let left = ops
+    left(ops, ends)
         .iter()
-        .filter(|op| !enders.iter().any(|by| by.sees(op)))
-        .filter_map(|op| says(&op.effect));
-    let all: Vec<Option<u64>> = left.collect();
-    if all.iter().any(Option::is_none) {
-        return None;
-    }
-    all.into_iter().flatten().max()
+        .max_by_key(|time| rank(time))
+        .copied()
+        .flatten()
 }
 
 /// For a report: how often each name occurs.

@@ -1,0 +1,134 @@
+//! What a hot key in conflict costs: two sites write it at full speed, each sees the other some writes late, and
+//! nothing is stable yet.
+//!
+//! The state grows with every operation, so each line is one run from an empty key to that many operations: the
+//! time in all, for each operation. Every 32 operations the key is compared, and what was submitted comes back.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use syncer::causality::{Dot, Hlc, SiteIx, Vector};
+use syncer::command::effect::{Effect, SetExpiry};
+use syncer::converge::{KeyState, Operation, Took};
+
+const A: SiteIx = SiteIx(0);
+const B: SiteIx = SiteIx(1);
+/// How far each site is behind the other, and how many operations there are between two comparisons.
+const LAG: u64 = 32;
+const TIME: u64 = 1_700_000_000_000;
+
+/// The effect of the operation with this number.
+type Load = fn(u64) -> Effect;
+
+fn name(number: u64) -> Bytes {
+    Bytes::from(format!("field:{number}"))
+}
+
+fn operation(number: u64, effect: Effect) -> Operation {
+    // Even numbers are A's.
+    let (site, seq) = if number.is_multiple_of(2) {
+        (A, number / 2 + 1)
+    } else {
+        (B, number / 2 + 1)
+    };
+    let other = if site == A { B } else { A };
+    let mut past = Vector::zero(2);
+    past.advance(site, seq - 1);
+    past.advance(other, (number / 2).saturating_sub(LAG) / 8 * 8);
+    Operation {
+        dot: Dot { site, seq },
+        past: Rc::new(past),
+        time: Hlc::from_unix_ms(TIME + number),
+        effect,
+        raw: Bytes::new(),
+        contested: false,
+        joint: false,
+    }
+}
+
+fn field(number: u64) -> Effect {
+    Effect::HashSet(vec![(name(number % 16), name(number))])
+}
+
+fn counter(number: u64) -> Effect {
+    match number {
+        0 => Effect::Set {
+            value: Bytes::from_static(b"0"),
+            expiry: SetExpiry::At(2 * TIME),
+        },
+        number => Effect::Count { delta: number as i64 },
+    }
+}
+
+fn hash(number: u64) -> Effect {
+    match number {
+        0 => Effect::Del,
+        2 => Effect::Expire {
+            at_unix_ms: Some(2 * TIME),
+        },
+        number => field(number),
+    }
+}
+
+fn hash_counter(number: u64) -> Effect {
+    match number % 64 {
+        0 => Effect::Expire {
+            at_unix_ms: Some(2 * TIME + number),
+        },
+        _ => Effect::HashCount {
+            field: name(number % 16),
+            delta: 1,
+        },
+    }
+}
+
+/// One in eight takes a field away.
+fn hash_removals(number: u64) -> Effect {
+    match number {
+        0 | 2 => hash(number),
+        number if number % 8 == 7 => Effect::HashRemove(vec![name(number % 16)]),
+        number => field(number),
+    }
+}
+
+fn run(operations: u64, effect: Load) -> f64 {
+    let operations: Vec<Operation> = (0..operations)
+        .map(|number| operation(number, effect(number)))
+        .collect();
+    let count = operations.len();
+    let start = Instant::now();
+    let mut key = KeyState::new(0, Bytes::from_static(b"key"));
+    for (at, op) in operations.into_iter().enumerate() {
+        match op.dot.site == A {
+            true => key.executed(op),
+            false => key.delivered(op),
+        }
+        if at as u64 % LAG == LAG - 1 {
+            let repair = key.reconcile(A, at as u64, TIME);
+            key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
+        }
+    }
+    start.elapsed().as_nanos() as f64 / count as f64
+}
+
+fn main() {
+    let smoke = !std::env::args().any(|arg| arg == "--bench");
+    let loads: [(&str, Load); 4] = [
+        ("counter", counter),
+        ("hash", hash),
+        ("hash, HINCRBY", hash_counter),
+        ("hash, 1/8 HDEL", hash_removals),
+    ];
+    for (name, effect) in loads {
+        for operations in [1_000, 10_000] {
+            if !smoke || operations == 1_000 {
+                println!(
+                    "{name}, {operations} operations: {:.0} ns each",
+                    run(operations, effect)
+                );
+            }
+        }
+    }
+}
