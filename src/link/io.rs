@@ -84,6 +84,8 @@ pub trait Flow {
     fn on_moved(&mut self);
     /// The peer wants to be dialed anew.
     fn on_redial(&mut self);
+    /// Why the session has to end now, if it has to. Asked again after every wake.
+    fn ending(&self) -> Option<String>;
     /// What to send next, if anything.
     fn poll_send(&mut self) -> Option<Outgoing>;
 }
@@ -190,6 +192,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, F: Flow> Driver<'_, S, F> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if let Some(why) = self.flow.borrow().ending() {
+                return Err(Closed::Engine(why));
+            }
             self.go_on()?;
             self.gather();
             self.close_when_moved()?;

@@ -45,7 +45,6 @@ pub(super) struct Connection {
     pub chain: Vec<CertificateDer<'static>>,
     /// There may be something to send, or to read at last.
     pub wake: Rc<Notify>,
-    end: Notify,
     why: RefCell<Option<String>>,
     /// Which one it is to take over from, if we dialed it for that.
     target: Option<Weak<Connection>>,
@@ -77,7 +76,6 @@ impl Connection {
             generation,
             chain,
             wake: Rc::default(),
-            end: Notify::new(),
             why: RefCell::default(),
             target: target.map(Rc::downgrade),
             older: RefCell::default(),
@@ -114,13 +112,12 @@ impl Connection {
     /// Ends it.
     pub fn finish(&self, why: &str) {
         self.why.borrow_mut().get_or_insert_with(|| why.to_owned());
-        self.end.notify_one();
+        self.wake.notify_one();
     }
 
-    /// Waits until somebody ends it; tells why.
-    pub async fn finished(&self) -> String {
-        self.end.notified().await;
-        self.why.borrow().clone().unwrap_or_default()
+    /// Why it has to end, if it has to.
+    pub fn ending(&self) -> Option<String> {
+        self.why.borrow().clone()
     }
 
     /// Whether a newer one has taken over.

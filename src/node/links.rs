@@ -244,10 +244,7 @@ impl Links {
         );
         let flow = RefCell::new(flow);
         let mut counters = crate::link::Counters::default();
-        let closed = tokio::select! {
-            closed = crate::link::io::run(stream, session, &flow, &connection.wake, &mut counters) => closed,
-            why = connection.finished() => Closed::Engine(why),
-        };
+        let closed = crate::link::io::run(stream, session, &flow, &connection.wake, &mut counters).await;
         self.connections.ended(connection);
         let reason = match &closed {
             Closed::Moved => return Ok(()),

@@ -217,6 +217,10 @@ impl Flow for PeerFlow {
         self.connections.redial(&self.connection);
     }
 
+    fn ending(&self) -> Option<String> {
+        self.connection.ending()
+    }
+
     fn poll_send(&mut self) -> Option<Outgoing> {
         if self.connection.is_superseded() {
             return Some(Outgoing::Moved);

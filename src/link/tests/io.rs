@@ -57,6 +57,9 @@ impl Flow for Side {
     }
     fn on_ack(&mut self, _: Positions) {}
     fn on_moved(&mut self) {}
+    fn ending(&self) -> Option<String> {
+        None
+    }
     fn on_redial(&mut self) {}
     fn on_pull(&mut self, db: u32, key: Bytes) {
         self.pulls.push((db, key));
