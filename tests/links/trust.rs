@@ -10,9 +10,9 @@ use rcgen::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::support::Cluster;
 use crate::support::cluster::ClusterBuilder;
 use crate::support::site::PeerEntry;
-use crate::support::Cluster;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
