@@ -12,6 +12,7 @@ pub mod database;
 pub mod echo;
 pub mod op;
 pub mod resp;
+pub mod suggest;
 pub mod value;
 
 // Stations: one step of the way each; they know the ground only.

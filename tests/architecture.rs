@@ -11,7 +11,16 @@ use source::{Path, Source};
 use std::collections::BTreeSet;
 
 /// Shared and pure. Each room imports from those before it only.
-const GROUND: &[&str] = &["causality", "resp", "value", "command", "op", "echo", "database"];
+const GROUND: &[&str] = &[
+    "suggest",
+    "causality",
+    "resp",
+    "value",
+    "command",
+    "op",
+    "echo",
+    "database",
+];
 /// One step of the way each. They know the ground and never a neighbour.
 const STATIONS: &[&str] = &["apply", "capture", "certs", "control", "converge", "link", "log"];
 /// Both journeys, over the stations.

@@ -33,6 +33,18 @@ pub enum Error {
     Tls(String),
 }
 
+impl Error {
+    /// A fixed word for metrics and scripts.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Error::File { fault, .. } => fault.label(),
+            Error::Peer { .. } => "peer_file",
+            Error::Make(_) => "make",
+            Error::Tls(_) => "policy",
+        }
+    }
+}
+
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileFault {
@@ -60,6 +72,22 @@ pub enum FileFault {
     /// A certificate does not parse.
     #[error("certificate {number} in it does not parse: {why}")]
     Certificate {
+        /// Counted from 1.
+        number: usize,
+        /// Why.
+        why: String,
+    },
+    /// More revocation lists than CAs.
+    #[error("the file holds more than {max} revocation lists")]
+    TooManyRevocationLists {
+        /// The limit.
+        max: usize,
+    },
+    /// A revocation list does not parse.
+    #[error(
+        "revocation list {number} in it does not parse: {why}; a list of version 2 with a CRL number is needed"
+    )]
+    RevocationList {
         /// Counted from 1.
         number: usize,
         /// Why.
@@ -106,9 +134,56 @@ pub enum FileFault {
     /// The certificate is already another peer's.
     #[error("the same certificate is that of peer {0}; every site needs its own")]
     SharedWith(SiteId),
+    /// Signed by an algorithm that proves nothing any more.
+    #[error("the certificate is signed with {0}, which can be forged; have it signed with SHA-256 or better")]
+    WeakSignature(&'static str),
+    /// It may not be used for what it is for.
+    #[error(
+        "the certificate does not allow its use as {needed}; it needs the extended key usages {needed}, or none"
+    )]
+    Usage {
+        /// What is missing.
+        needed: &'static str,
+    },
+    /// With the policy's suites the key could not be used.
+    #[error(
+        "with TLS 1.2 allowed, none of the cluster's cipher_suites for it works with this certificate's {0} key; \
+         add one, or have min_data_TLS_version 1.3"
+    )]
+    NoSuite(&'static str),
+    /// The policy is damaged.
+    #[error(transparent)]
+    Cluster(#[from] super::ClusterError),
     /// The certificate is our own.
     #[error("this is our own certificate; the peer's own file, made by `syncer init` there, is needed")]
     Own,
+}
+
+impl FileFault {
+    fn label(&self) -> &'static str {
+        match self {
+            FileFault::System(_) | FileFault::TooLarge { .. } => "unreadable",
+            FileFault::EncryptedKey => "encrypted_key",
+            FileFault::KeyMismatch => "key_mismatch",
+            FileFault::KeyMissing => "key_missing",
+            FileFault::Expired(_) => "expired",
+            FileFault::NotYetValid(_) => "not_yet_valid",
+            FileFault::OtherIdentity { .. } | FileFault::Uri(_) => "wrong_identity",
+            FileFault::WeakSignature(_)
+            | FileFault::Usage { .. }
+            | FileFault::NoSuite(_)
+            | FileFault::Cluster(_) => "policy",
+            FileFault::SharedWith(_) | FileFault::Own => "peer_file",
+            FileFault::TooMany { .. }
+            | FileFault::Pem(_)
+            | FileFault::NoCertificate
+            | FileFault::Certificate { .. }
+            | FileFault::TooManyRevocationLists { .. }
+            | FileFault::RevocationList { .. }
+            | FileFault::NoKey
+            | FileFault::Key(_) => "malformed",
+        }
+    }
 }
 
 /// What an operator should know, though everything works.
@@ -127,6 +202,16 @@ pub enum Notice {
     ExpiresSoon {
         /// The file.
         path: PathBuf,
+        /// When.
+        at: Moment,
+    },
+    /// A peer's revocation list is over or will be soon.
+    #[error(
+        "the revocation list in the file of peer {site} is good until {at}; after that the peer is refused, unless a newer one is put there"
+    )]
+    RevocationsExpire {
+        /// The peer.
+        site: SiteId,
         /// When.
         at: Moment,
     },

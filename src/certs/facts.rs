@@ -20,6 +20,10 @@ pub struct Facts {
     pub identity: Option<Identity>,
     /// Whether its syncer URIs tell more than one.
     pub is_ambiguous: bool,
+    /// Whether it may be used as a TLS server and as a client; `None` if it does not say.
+    pub usages: Option<(bool, bool)>,
+    /// The algorithm that it is signed with, if that one can be forged.
+    pub weak_signature: Option<&'static str>,
     /// DNS names and common names, lower case.
     pub names: Vec<String>,
 }
@@ -47,8 +51,15 @@ impl Facts {
             is_ca: certificate.is_ca(),
             identity: None,
             is_ambiguous: false,
+            usages: None,
+            weak_signature: weak(&certificate),
             names: Vec::new(),
         };
+        let usages = certificate.extended_key_usage().map_err(|why| parse(&why))?;
+        facts.usages = usages.map(|usages| {
+            let (any, value) = (usages.value.any, usages.value);
+            (any || value.server_auth, any || value.client_auth)
+        });
         let alternative = certificate
             .subject_alternative_name()
             .map_err(|why| parse(&why))?;
@@ -73,6 +84,15 @@ impl Facts {
         self.is_ambiguous |= self.identity.as_ref().is_some_and(|first| *first != identity);
         self.identity = Some(identity);
         Ok(())
+    }
+}
+
+/// Signatures by hash functions whose collisions can be made.
+fn weak(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.2" | "1.2.840.113549.1.1.4" => Some("MD5"),
+        "1.2.840.113549.1.1.5" | "1.2.840.10045.4.1" | "1.2.840.10040.4.3" => Some("SHA-1"),
+        _ => None,
     }
 }
 

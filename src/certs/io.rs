@@ -1,9 +1,14 @@
 //! The files of certificates and keys, and the handshakes of the links.
 
-use super::{
-    CertificateName, Error, FileFault, Identity, LinkTls, Moment, Notice, Own, OwnFile, PeerRefused,
-    Settings, Trust, pem, policy, verify,
-};
+mod sources;
+mod store;
+mod watch;
+
+pub use sources::{Change, Contents, Material, Sources, judge_own};
+pub use store::{Pair, Store};
+pub use watch::Watch;
+
+use super::{CertificateName, Error, FileFault, Identity, LinkTls, Moment, Notice, Own, PeerRefused, verify};
 use crate::causality::SiteId;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::ServerName;
@@ -15,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use zeroize::Zeroizing;
 
 /// Longest PEM file.
 const PEM_BYTES_MAX: usize = 1 << 20;
@@ -22,8 +28,6 @@ const PEM_BYTES_MAX: usize = 1 << 20;
 const VALID_YEARS: u64 = 10;
 /// How far a certificate made here reaches back, for peers whose clock is behind.
 const BACKDATED: Duration = Duration::from_secs(24 * 3_600);
-/// From when on an end of validity is reported, in days before it.
-const NOTICE_DAYS: i64 = 30;
 
 /// Where a certificate and its key stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +57,6 @@ pub struct Loaded {
     pub paths: Paths,
     /// True if it was made just now.
     pub is_new: bool,
-    /// What the operator should know.
-    pub notices: Vec<Notice>,
 }
 
 /// Loads our certificate, or makes a self-signed one if there is none: ECDSA P-256, ten years, for the
@@ -85,60 +87,17 @@ pub fn ensure(
 /// A file is missing or wrong, the two do not belong together, the certificate is out of date or names
 /// somebody else.
 pub fn load(dir: &Path, name: CertificateName, identity: &Identity) -> Result<Loaded, Error> {
-    let paths = Paths::new(dir, name);
-    let certificate = read(&paths.certificate).map_err(|fault| at(&paths.certificate, fault))?;
-    if !exists(&paths.key)? {
-        return Err(at(&paths.key, FileFault::KeyMissing));
-    }
-    let key = read(&paths.key).map_err(|fault| at(&paths.key, fault))?;
-    let now = now();
-    let own = pem::own(&certificate, &key, now).map_err(|(file, fault)| match file {
-        OwnFile::Certificate => at(&paths.certificate, fault),
-        OwnFile::Key => at(&paths.key, fault),
+    let store = Store::new(dir);
+    let paths = store.paths(name);
+    let pair = store.pair(name)?.ok_or_else(|| {
+        let why = std::io::Error::from(std::io::ErrorKind::NotFound);
+        at(&paths.certificate, why.into())
     })?;
-    let found = own.facts().identity.clone();
-    if let Some(found) = found.filter(|found| found != identity || own.facts().is_ambiguous) {
-        let expected = identity.clone();
-        return Err(at(
-            &paths.certificate,
-            FileFault::OtherIdentity { expected, found },
-        ));
-    }
-    let notices = own_notices(&own, &paths, now)?;
     Ok(Loaded {
-        own,
+        own: judge_own(&pair, &paths, name, identity)?,
         paths,
         is_new: false,
-        notices,
     })
-}
-
-/// Reads every peer's file and puts the links' TLS together.
-///
-/// # Errors
-/// The first peer whose file is missing or wrong.
-pub fn link_tls(
-    own: &Own,
-    identity: &Identity,
-    peers: &[(SiteId, PathBuf)],
-    settings: Settings,
-) -> Result<(LinkTls, Vec<Notice>), Error> {
-    let mut trust = Trust::new(identity.clone(), own.certificate().clone(), policy::provider());
-    for (site, path) in peers {
-        let certificates = read(path).and_then(|text| pem::certificates(&text));
-        let added = certificates.and_then(|certificates| trust.add(*site, certificates));
-        added.map_err(|fault| Error::Peer {
-            site: *site,
-            path: path.clone(),
-            fault: Box::new(fault),
-        })?;
-    }
-    let soon = now().plus_days(NOTICE_DAYS);
-    let notices = trust.expiries().filter(|&(_, at)| at < soon);
-    let notices = notices
-        .map(|(site, at)| Notice::PeerExpires { site, at })
-        .collect();
-    Ok((LinkTls::new(own, trust, settings)?, notices))
 }
 
 fn at(path: &Path, fault: FileFault) -> Error {
@@ -148,7 +107,8 @@ fn at(path: &Path, fault: FileFault) -> Error {
     }
 }
 
-fn now() -> Moment {
+/// The time, as certificates tell it.
+pub fn now() -> Moment {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Moment(since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)))
 }
@@ -160,6 +120,9 @@ fn exists(path: &Path) -> Result<bool, Error> {
 fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
+    // A vector that grows leaves copies of a key behind.
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    bytes.reserve_exact(length.min(PEM_BYTES_MAX) + 1);
     file.take(PEM_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > PEM_BYTES_MAX {
         return Err(FileFault::TooLarge { max: PEM_BYTES_MAX });
@@ -167,23 +130,14 @@ fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     Ok(bytes)
 }
 
-fn own_notices(own: &Own, paths: &Paths, now: Moment) -> Result<Vec<Notice>, Error> {
-    let mut notices = Vec::new();
+/// Whether others can read a key.
+fn key_exposed(paths: &Paths) -> Result<Option<Notice>, Error> {
     let meta = std::fs::metadata(&paths.key).map_err(|why| at(&paths.key, why.into()))?;
     let mode = meta.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        notices.push(Notice::KeyExposed {
-            path: paths.key.clone(),
-            mode,
-        });
-    }
-    if own.facts().not_after < now.plus_days(NOTICE_DAYS) {
-        notices.push(Notice::ExpiresSoon {
-            path: paths.certificate.clone(),
-            at: own.facts().not_after,
-        });
-    }
-    Ok(notices)
+    Ok((mode & 0o077 != 0).then(|| Notice::KeyExposed {
+        path: paths.key.clone(),
+        mode,
+    }))
 }
 
 /// Makes a certificate and writes the key first: a certificate on disk always has its key. A key without a
@@ -197,13 +151,13 @@ fn make(dir: &Path, paths: &Paths, identity: &Identity, hosts: &[String]) -> Res
         .create(dir)
         .map_err(|why| at(dir, why.into()))?;
     let key = if exists(&paths.key)? {
-        let text = read(&paths.key).map_err(|fault| at(&paths.key, fault))?;
-        let text = String::from_utf8_lossy(&text);
-        KeyPair::from_pem(&text).map_err(|why| at(&paths.key, FileFault::Key(why.to_string())))?
+        let text = Zeroizing::new(read(&paths.key).map_err(|fault| at(&paths.key, fault))?);
+        let text = str::from_utf8(&text).map_err(|_| at(&paths.key, FileFault::NoKey))?;
+        KeyPair::from_pem(text).map_err(|why| at(&paths.key, FileFault::Key(why.to_string())))?
     } else {
         let key = KeyPair::generate().map_err(refused)?;
-        write(dir, &paths.key, key.serialize_pem().as_bytes(), 0o600)
-            .map_err(|why| at(&paths.key, why.into()))?;
+        let text = Zeroizing::new(key.serialize_pem());
+        write(dir, &paths.key, text.as_bytes(), 0o600).map_err(|why| at(&paths.key, why.into()))?;
         key
     };
     let certificate = params.self_signed(&key).map_err(refused)?;

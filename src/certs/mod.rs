@@ -2,7 +2,7 @@
 //!
 //! Owns the names and identities of certificates, what makes a certificate acceptable ([`Trust`]), the TLS
 //! settings of the links ([`LinkTls`]), and in `io` the files and the handshakes. Depends on `causality` for
-//! site names. Everything but `io` is pure: files come in as bytes, the time as an argument.
+//! site names, and on `suggest`. Everything but `io` is pure: files come in as bytes, the time as an argument.
 //!
 //! ```text
 //! PEM ──pem──▶ DER ──facts──▶ names, dates ──trust──▶ which peer it speaks for ──policy──▶ rustls settings
@@ -13,9 +13,13 @@
 //! - A certificate speaks for one site at most: the peer in whose file it stands, or, if a CA in that peer's
 //!   file signed it, the peer that its names tell. Never for ourselves, never for another database.
 //! - Nothing is resumed: every connection proves itself anew, so a new [`LinkTls`] is a complete reload.
+//! - What is judged is judged whole: a set of files of which one is faulty changes nothing.
 //! - No key is shown by `Debug` or an error.
 
+mod ciphers;
+mod cluster;
 mod error;
+mod expiry;
 #[cfg(feature = "io")]
 mod facts;
 mod identity;
@@ -27,6 +31,9 @@ mod pem;
 #[cfg(feature = "io")]
 mod policy;
 mod refusal;
+mod reload;
+#[cfg(feature = "io")]
+mod revocations;
 #[cfg(feature = "io")]
 mod trust;
 #[cfg(feature = "io")]
@@ -35,19 +42,26 @@ mod verify;
 #[cfg(all(test, feature = "io"))]
 mod tests;
 
+use crate::suggest;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use ciphers::{CIPHER_LIST_BYTES_MAX, CipherError, CipherList, Suite};
+pub use cluster::{CLUSTER_SETTINGS, Cluster, ClusterError};
 pub use error::{Error, FileFault, Notice};
+pub use expiry::Expiry;
 #[cfg(feature = "io")]
 pub use facts::{Facts, fingerprint};
 pub use identity::{DATABASE_ID_BYTES_MAX, Identity, IdentityError};
 pub use moment::Moment;
 #[cfg(feature = "io")]
-pub use pem::{OwnFile, certificates, own};
+pub use pem::{OwnFile, PeerFile, certificates, leaf, own, peer_file};
 #[cfg(feature = "io")]
 pub use policy::{LinkTls, Own};
 pub use refusal::PeerRefused;
+pub use reload::{RETRY_MS, Verdict, Watched};
+#[cfg(feature = "io")]
+pub use revocations::Revocations;
 #[cfg(feature = "io")]
 pub use trust::{Role, Trust};
 
@@ -91,6 +105,33 @@ impl CertificateName {
     }
 }
 
+/// A word that is no certificate's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{said:?} is no certificate{meant}; there are cm, api, proxy, syncer, metrics_exporter", meant = meant(.said))]
+pub struct NameError {
+    /// What was said.
+    pub said: String,
+}
+
+fn meant(said: &str) -> String {
+    suggest::nearest(said, CertificateName::ALL.map(CertificateName::as_str))
+        .map(|near| format!(", did you mean {near}?"))
+        .unwrap_or_default()
+}
+
+impl std::str::FromStr for CertificateName {
+    type Err = NameError;
+
+    fn from_str(said: &str) -> Result<CertificateName, NameError> {
+        let known = CertificateName::ALL
+            .into_iter()
+            .find(|name| name.as_str() == said);
+        known.ok_or_else(|| NameError {
+            said: said.to_owned(),
+        })
+    }
+}
+
 impl fmt::Display for CertificateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -107,11 +148,22 @@ pub enum TlsVersion {
     V1_3,
 }
 
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TlsVersion::V1_2 => "1.2",
+            TlsVersion::V1_3 => "1.3",
+        })
+    }
+}
+
 /// What can be set about the links' TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// The oldest version that either side may use.
     pub tls_version_min: TlsVersion,
+    /// The cipher suites that may be used, the preferred one first.
+    pub cipher_suites: CipherList,
 }
 
 /// What was counted about handshakes, all since start.

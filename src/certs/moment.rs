@@ -8,14 +8,6 @@ const DAY_S: i64 = 86_400;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64);
 
-impl Moment {
-    /// So many days later.
-    #[must_use]
-    pub fn plus_days(self, days: i64) -> Moment {
-        Moment(self.0.saturating_add(days.saturating_mul(DAY_S)))
-    }
-}
-
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Years are counted from March, so that the leap day is the last of its year; 146,097 days are 400

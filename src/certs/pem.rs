@@ -1,15 +1,17 @@
 //! Certificates and keys out of PEM.
 
-use super::{Facts, FileFault, Moment, Own, facts, policy};
+use super::{CipherList, Facts, FileFault, Moment, Own, Revocations, facts, fingerprint, policy};
 use memchr::memmem;
 use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 
 /// Most certificates in one file.
 pub(super) const CERTIFICATES_MAX: usize = 64;
+/// Most revocation lists in one file.
+pub(super) const REVOCATIONS_MAX: usize = 64;
 
 /// The certificates of a PEM file, at least one, each of which parses. Other sections are skipped.
 ///
@@ -31,6 +33,51 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, FileFaul
         return Err(FileFault::NoCertificate);
     }
     Ok(found)
+}
+
+/// What the first certificate of a PEM file says, and its fingerprint.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn leaf(pem: &[u8]) -> Result<(Facts, String), FileFault> {
+    let found = certificates(pem)?;
+    let leaf = found.first().ok_or(FileFault::NoCertificate)?;
+    let facts = Facts::read(leaf).map_err(|why| FileFault::Certificate {
+        number: 1,
+        why: why.to_string(),
+    })?;
+    Ok((facts, fingerprint(leaf)))
+}
+
+/// What a peer's file holds.
+#[derive(Debug)]
+pub struct PeerFile {
+    /// Its certificates, at least one.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Its revocation lists.
+    pub revocations: Vec<Revocations>,
+}
+
+/// A peer's file: certificates, and revocation lists of the CAs among them. Other sections are skipped.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn peer_file(pem: &[u8]) -> Result<PeerFile, FileFault> {
+    let certificates = certificates(pem)?;
+    let mut revocations = Vec::new();
+    for section in CertificateRevocationListDer::pem_slice_iter(pem) {
+        let der = section.map_err(|why| FileFault::Pem(why.to_string()))?;
+        if revocations.len() == REVOCATIONS_MAX {
+            return Err(FileFault::TooManyRevocationLists { max: REVOCATIONS_MAX });
+        }
+        let number = revocations.len() + 1;
+        let list = Revocations::read(&der).map_err(|why| FileFault::RevocationList { number, why })?;
+        revocations.push(list);
+    }
+    Ok(PeerFile {
+        certificates,
+        revocations,
+    })
 }
 
 /// Checks the last certificate of a file with both parsers that will meet it later.
@@ -91,11 +138,13 @@ pub fn own(certificate_pem: &[u8], key_pem: &[u8], now: Moment) -> Result<Own, (
     if facts.not_before > now {
         return Err((OwnFile::Certificate, FileFault::NotYetValid(facts.not_before)));
     }
-    let certified = CertifiedKey::from_der(chain, key, &policy::provider()).map_err(|why| match why {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            (OwnFile::Key, FileFault::KeyMismatch)
-        }
-        why => (OwnFile::Key, FileFault::Key(why.to_string())),
-    })?;
+    let certified = CertifiedKey::from_der(chain, key, &policy::provider(&CipherList::default())).map_err(
+        |why| match why {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                (OwnFile::Key, FileFault::KeyMismatch)
+            }
+            why => (OwnFile::Key, FileFault::Key(why.to_string())),
+        },
+    )?;
     Ok(Own::new(leaf, facts, certified))
 }

@@ -1,13 +1,16 @@
 //! The TLS settings of the links.
 
-use super::{ALPN, Error, Facts, PeerRefused, Settings, TlsVersion, Trust, fingerprint, verify};
+use super::{
+    ALPN, CertificateName, CipherList, Error, Facts, FileFault, PeerRefused, Settings, Suite, TlsVersion,
+    Trust, fingerprint, verify,
+};
 use crate::causality::SiteId;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{CipherSuite, ClientConfig, CommonState, ProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, CommonState, SignatureAlgorithm};
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +31,51 @@ impl Own {
             facts,
             key: Arc::new(key),
         }
+    }
+
+    /// Whether it may be used for a service: on a link it is shown by both sides.
+    ///
+    /// # Errors
+    /// Its usages or its signature do not allow it.
+    pub fn suits(&self, name: CertificateName) -> Result<(), FileFault> {
+        if let Some(algorithm) = self.facts.weak_signature {
+            return Err(FileFault::WeakSignature(algorithm));
+        }
+        let Some((server, client)) = self.facts.usages else {
+            return Ok(());
+        };
+        match name {
+            CertificateName::Syncer if !(server && client) => Err(FileFault::Usage {
+                needed: "serverAuth and clientAuth",
+            }),
+            _ if !server => Err(FileFault::Usage { needed: "serverAuth" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a peer with TLS 1.2 could be met, if the settings allow one.
+    ///
+    /// # Errors
+    /// There are suites of TLS 1.2, and none for this key.
+    pub fn fits(&self, settings: &Settings) -> Result<(), FileFault> {
+        if settings.tls_version_min == TlsVersion::V1_3 {
+            return Ok(());
+        }
+        let is_rsa = self.key.key.algorithm() == SignatureAlgorithm::RSA;
+        let mut old = settings
+            .cipher_suites
+            .suites()
+            .iter()
+            .filter(|suite| !suite.is_tls13())
+            .peekable();
+        if old.peek().is_none() || old.any(|suite| suite.is_ecdsa() != is_rsa) {
+            return Ok(());
+        }
+        Err(FileFault::NoSuite(if is_rsa {
+            "RSA"
+        } else {
+            "ECDSA or Ed25519"
+        }))
     }
 
     /// The certificate itself.
@@ -67,7 +115,7 @@ impl LinkTls {
     ///
     /// # Errors
     /// rustls refuses them.
-    pub fn new(own: &Own, trust: Trust, settings: Settings) -> Result<LinkTls, Error> {
+    pub fn new(own: &Own, trust: Trust, settings: &Settings) -> Result<LinkTls, Error> {
         let refused = |error: rustls::Error| Error::Tls(error.to_string());
         let trust = Arc::new(trust);
         let versions = versions(settings.tls_version_min);
@@ -150,16 +198,27 @@ fn versions(min: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
     }
 }
 
-/// The cryptography of the links.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+/// The cryptography of the links: the suites of a list, in its order.
+pub(super) fn provider(list: &CipherList) -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
-    // In TLS 1.2 keys cannot be renewed, and AES-GCM ends a connection after 2^24 records; CHACHA20 has no
-    // such end, so there it comes first.
-    provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
-        _ if suite.version().version == ProtocolVersion::TLSv1_3 => 0,
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
-        | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => 1,
-        _ => 2,
-    });
+    let known = std::mem::take(&mut provider.cipher_suites);
+    let ours = list.suites().iter().map(|suite| number(*suite));
+    provider.cipher_suites = ours
+        .filter_map(|number| known.iter().find(|suite| suite.suite() == number).copied())
+        .collect();
     Arc::new(provider)
+}
+
+fn number(suite: Suite) -> CipherSuite {
+    match suite {
+        Suite::Tls13Aes256Gcm => CipherSuite::TLS13_AES_256_GCM_SHA384,
+        Suite::Tls13ChaCha20 => CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+        Suite::Tls13Aes128Gcm => CipherSuite::TLS13_AES_128_GCM_SHA256,
+        Suite::EcdsaAes256Gcm => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        Suite::RsaAes256Gcm => CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        Suite::EcdsaChaCha20 => CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        Suite::RsaChaCha20 => CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        Suite::EcdsaAes128Gcm => CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        Suite::RsaAes128Gcm => CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    }
 }

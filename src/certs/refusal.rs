@@ -62,6 +62,18 @@ pub enum PeerRefused {
          clientAuth, or none"
     )]
     WrongPurpose,
+    /// A revocation list names it or one of its chain.
+    #[error("the peer's certificate, or a CA of its chain, is revoked; it needs a new one")]
+    Revoked,
+    /// There are revocation lists, and none for a CA of its chain.
+    #[error(
+        "no revocation list in this peer's file is of the CA that signed its certificate; add it, or take all lists \
+         out"
+    )]
+    NoRevocationList,
+    /// A revocation list is out of date.
+    #[error("the revocation list in this peer's file was to be renewed by {0}; put the new one there")]
+    RevocationListExpired(Moment),
     /// The chain has a fault of another kind.
     #[error("the peer's certificate was not verified: {0}")]
     NotVerified(String),
@@ -110,6 +122,9 @@ impl PeerRefused {
             PeerRefused::Ambiguous => "ambiguous",
             PeerRefused::Malformed(_) => "malformed",
             PeerRefused::WrongPurpose => "wrong_purpose",
+            PeerRefused::Revoked => "revoked",
+            PeerRefused::NoRevocationList => "no_revocation_list",
+            PeerRefused::RevocationListExpired(_) => "revocation_list_expired",
             PeerRefused::NotVerified(_) => "not_verified",
             PeerRefused::BadSignature => "bad_signature",
             PeerRefused::NoCertificate => "no_certificate",

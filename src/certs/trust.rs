@@ -1,14 +1,16 @@
 //! Which certificates speak for which peer.
 
-use super::{Facts, FileFault, Identity, Moment, PeerRefused, facts, fingerprint, verify};
+use super::{
+    Facts, FileFault, Identity, Moment, PeerFile, PeerRefused, Revocations, facts, fingerprint, verify,
+};
 use crate::causality::SiteId;
-use rustls::RootCertStore;
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::sync::Arc;
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder,
+    anchor_from_trusted_cert,
+};
 
 /// Which side of the handshake a certificate is shown by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +34,18 @@ pub struct Trust {
 struct Peer {
     site: SiteId,
     /// Everything in its file: any of them is accepted as it is.
-    pinned: Vec<(CertificateDer<'static>, Facts)>,
-    /// The CAs among them, if there are any: what they sign is accepted if it names the peer.
-    issuers: Option<Issuers>,
+    pinned: Vec<Pin>,
+    /// The CAs among them: what they sign is accepted if it names the peer.
+    roots: Vec<TrustAnchor<'static>>,
+    /// The revocation lists of its file. With any, every CA of a chain must have one that is in date.
+    revocations: Vec<Revocations>,
 }
 
 #[derive(Debug)]
-struct Issuers {
-    roots: Arc<RootCertStore>,
-    clients: Arc<dyn ClientCertVerifier>,
+struct Pin {
+    der: CertificateDer<'static>,
+    facts: Facts,
+    is_revoked: bool,
 }
 
 impl Trust {
@@ -54,23 +59,36 @@ impl Trust {
         }
     }
 
-    /// Takes a peer in, with the certificates of its file.
+    /// Takes a peer in, with what its file holds.
     ///
     /// # Errors
     /// A certificate is our own, another peer's, or names somebody else.
-    pub fn add(&mut self, site: SiteId, certificates: Vec<CertificateDer<'static>>) -> Result<(), FileFault> {
-        let mut pinned = Vec::new();
+    pub fn add(&mut self, site: SiteId, file: PeerFile) -> Result<(), FileFault> {
+        let PeerFile {
+            certificates,
+            revocations,
+        } = file;
+        let (mut pinned, mut roots) = (Vec::new(), Vec::new());
         for (at, der) in certificates.into_iter().enumerate() {
             let fault = |why: String| FileFault::Certificate { number: at + 1, why };
             let facts = Facts::read(&der).map_err(|why| fault(why.to_string()))?;
             self.check(site, &der, &facts)?;
-            pinned.push((der, facts));
+            if facts.is_ca {
+                let root = anchor_from_trusted_cert(&der).map_err(|why| fault(why.to_string()))?;
+                roots.push(root.to_owned());
+            }
+            let is_revoked = revocations.iter().any(|list| list.revokes(&der));
+            pinned.push(Pin {
+                der,
+                facts,
+                is_revoked,
+            });
         }
-        let issuers = self.issuers(&pinned)?;
         self.peers.push(Peer {
             site,
             pinned,
-            issuers,
+            roots,
+            revocations,
         });
         Ok(())
     }
@@ -97,26 +115,6 @@ impl Trust {
         })
     }
 
-    fn issuers(&self, pinned: &[(CertificateDer<'static>, Facts)]) -> Result<Option<Issuers>, FileFault> {
-        let mut roots = RootCertStore::empty();
-        for (at, (der, _)) in pinned.iter().enumerate().filter(|(_, (_, facts))| facts.is_ca) {
-            roots.add(der.clone()).map_err(|why| FileFault::Certificate {
-                number: at + 1,
-                why: why.to_string(),
-            })?;
-        }
-        if roots.is_empty() {
-            return Ok(None);
-        }
-        let roots = Arc::new(roots);
-        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), self.provider.clone());
-        let clients = clients.build().map_err(|why| FileFault::Certificate {
-            number: 1,
-            why: why.to_string(),
-        })?;
-        Ok(Some(Issuers { roots, clients }))
-    }
-
     /// The peers, in the order in which they were added.
     pub fn sites(&self) -> impl Iterator<Item = SiteId> {
         self.peers.iter().map(|peer| peer.site)
@@ -125,8 +123,16 @@ impl Trust {
     /// Every peer with the end of its certificates' validity: the latest in its file.
     pub fn expiries(&self) -> impl Iterator<Item = (SiteId, Moment)> {
         self.peers.iter().filter_map(|peer| {
-            let last = peer.pinned.iter().map(|(_, facts)| facts.not_after).max();
+            let last = peer.pinned.iter().map(|pin| pin.facts.not_after).max();
             last.map(|at| (peer.site, at))
+        })
+    }
+
+    /// The peers that have revocation lists, with the time until which all of them are in date.
+    pub fn revocations(&self) -> impl Iterator<Item = (SiteId, Moment)> {
+        self.peers.iter().filter_map(|peer| {
+            let ends = peer.revocations.iter().filter_map(|list| list.next_update);
+            ends.min().map(|at| (peer.site, at))
         })
     }
 
@@ -147,8 +153,8 @@ impl Trust {
         }
         let facts = Facts::read(leaf)?;
         let mut holders = self.peers.iter().filter_map(|peer| {
-            let facts = peer.pins(leaf)?;
-            Some((peer, Proof::Pin(facts)))
+            let pin = peer.pins(leaf)?;
+            Some((peer, Proof::Pin(pin)))
         });
         match (holders.next(), holders.next()) {
             (Some(holder), None) => return Ok(holder),
@@ -156,11 +162,10 @@ impl Trust {
             (None, _) => {}
         }
         let peer = self.named(leaf, &facts)?;
-        let issuers = peer
-            .issuers
-            .as_ref()
-            .ok_or_else(|| unknown(leaf, Some(peer.site)))?;
-        Ok((peer, Proof::Chain(issuers)))
+        if peer.roots.is_empty() {
+            return Err(unknown(leaf, Some(peer.site)));
+        }
+        Ok((peer, Proof::Chain))
     }
 
     /// The peer that a certificate names: by its syncer URI if it has one, otherwise by DNS or common name.
@@ -212,14 +217,15 @@ impl Trust {
             });
         }
         match proof {
-            Proof::Pin(facts) => in_time(facts, now)?,
-            Proof::Chain(issuers) => {
-                self.chain(issuers, leaf, intermediates, role, now)
+            Proof::Pin(pin) if pin.is_revoked => return Err(PeerRefused::Revoked),
+            Proof::Pin(pin) => in_time(&pin.facts, now)?,
+            Proof::Chain => {
+                self.chain(peer, leaf, intermediates, role, now)
                     .map_err(|error| match error {
-                        rustls::Error::InvalidCertificate(
-                            rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature,
-                        ) => unknown(leaf, Some(peer.site)),
-                        error => verify::refused(&error),
+                        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
+                            unknown(leaf, Some(peer.site))
+                        }
+                        error => verify::not_verified(&error),
                     })?
             }
         }
@@ -228,25 +234,33 @@ impl Trust {
 
     fn chain(
         &self,
-        issuers: &Issuers,
+        peer: &Peer,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         role: Role,
         now: UnixTime,
-    ) -> Result<(), rustls::Error> {
-        match role {
-            Role::Server => verify_server_cert_signed_by_trust_anchor(
-                &ParsedCertificate::try_from(leaf)?,
-                &issuers.roots,
+    ) -> Result<(), webpki::Error> {
+        let lists: Vec<&CertRevocationList<'_>> = peer.revocations.iter().map(|list| &list.list).collect();
+        // The whole chain is checked, and what no list covers is refused: those are webpki's defaults.
+        let revocation = RevocationOptionsBuilder::new(&lists).ok();
+        let revocation =
+            revocation.map(|lists| lists.with_expiration_policy(ExpirationPolicy::Enforce).build());
+        let usage = match role {
+            Role::Server => KeyUsage::server_auth(),
+            Role::Client => KeyUsage::client_auth(),
+        };
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        EndEntityCert::try_from(leaf)?
+            .verify_for_usage(
+                algorithms,
+                &peer.roots,
                 intermediates,
                 now,
-                self.provider.signature_verification_algorithms.all,
-            ),
-            Role::Client => {
-                let verified = issuers.clients.verify_client_cert(leaf, intermediates, now);
-                verified.map(|_| ())
-            }
-        }
+                usage,
+                revocation,
+                None,
+            )
+            .map(|_| ())
     }
 
     pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
@@ -257,15 +271,14 @@ impl Trust {
 /// How a certificate is proven.
 enum Proof<'a> {
     /// It stands in the peer's file, which is the proof; its dates still count.
-    Pin(&'a Facts),
+    Pin(&'a Pin),
     /// By who signed it.
-    Chain(&'a Issuers),
+    Chain,
 }
 
 impl Peer {
-    fn pins(&self, der: &CertificateDer<'_>) -> Option<&Facts> {
-        let pin = self.pinned.iter().find(|(pinned, _)| pinned == der);
-        pin.map(|(_, facts)| facts)
+    fn pins(&self, der: &CertificateDer<'_>) -> Option<&Pin> {
+        self.pinned.iter().find(|pin| pin.der == *der)
     }
 }
 

@@ -166,8 +166,20 @@ fn refused_certificate(error: &CertificateError) -> PeerRefused {
         }
         CertificateError::BadEncoding => PeerRefused::Malformed("bad encoding".into()),
         CertificateError::BadSignature => PeerRefused::BadSignature,
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            PeerRefused::WrongPurpose
+        error => PeerRefused::NotVerified(error.to_string()),
+    }
+}
+
+/// What an error of a chain means here.
+pub(super) fn not_verified(error: &webpki::Error) -> PeerRefused {
+    match error {
+        webpki::Error::CertExpired { not_after, .. } => PeerRefused::Expired(moment(*not_after)),
+        webpki::Error::CertNotValidYet { not_before, .. } => PeerRefused::NotYetValid(moment(*not_before)),
+        webpki::Error::RequiredEkuNotFoundContext(_) => PeerRefused::WrongPurpose,
+        webpki::Error::CertRevoked => PeerRefused::Revoked,
+        webpki::Error::UnknownRevocationStatus => PeerRefused::NoRevocationList,
+        webpki::Error::CrlExpired { next_update, .. } => {
+            PeerRefused::RevocationListExpired(moment(*next_update))
         }
         error => PeerRefused::NotVerified(error.to_string()),
     }

@@ -32,7 +32,7 @@ pub fn init(args: &InitArgs) -> Result<(), Failure> {
         &settings.certificates.dir,
         CertificateName::Syncer,
         &identity,
-        &hosts(&settings),
+        &settings.hosts(),
     )?;
     let words = words(&settings, &made.paths.certificate, &made.own.fingerprint());
     std::io::stdout().write_all(words.as_bytes())?;
@@ -53,22 +53,10 @@ fn make_private(path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// The host names that the certificate carries: where this syncer listens, if that is one place.
-fn hosts(settings: &Settings) -> Vec<String> {
-    let host = settings.link.listen.rsplit_once(':').map_or("", |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let anywhere = matches!(host, "" | "0.0.0.0" | "::");
-    if anywhere {
-        Vec::new()
-    } else {
-        vec![host.to_owned()]
-    }
-}
-
 fn words(settings: &Settings, certificate: &Path, fingerprint: &str) -> String {
     let listen = &settings.link.listen;
     let (host, port) = listen.rsplit_once(':').unwrap_or((listen, "9400"));
-    let address = if hosts(settings).is_empty() {
+    let address = if settings.hosts().is_empty() {
         format!("HOST:{port}")
     } else {
         format!("{host}:{port}")
@@ -129,7 +117,7 @@ mod tests {
     #[test]
     fn a_wildcard_is_no_address() {
         assert!(words(&settings("0.0.0.0:9400"), Path::new("c"), "f").contains("address = \"HOST:9400\""));
-        assert_eq!(hosts(&settings("[::1]:9400")), ["::1"]);
-        assert!(hosts(&settings("[::]:9400")).is_empty());
+        assert_eq!(settings("[::1]:9400").hosts(), ["::1"]);
+        assert!(settings("[::]:9400").hosts().is_empty());
     }
 }

@@ -22,7 +22,6 @@ mod reference;
 mod rows;
 mod said;
 mod settings;
-mod suggest;
 mod value;
 
 pub use crate::database::Secret;

@@ -458,7 +458,7 @@ pub static ROWS: &[Row] = &[
             d.certificates_dir = Some(value::path(t)?);
             Ok(())
         }),
-        "Where this syncer's certificate and key are. `certs` in `data_dir`, if not given.",
+        "Where this site's certificates, keys and TLS policy are; syncers of one site may share it. `certs` in `data_dir`, if not given.",
     ),
     row(
         "certificates.tls_version_min",
@@ -467,7 +467,7 @@ pub static ROWS: &[Row] = &[
             d.tls_version_min = value::choice(t, TLS_VERSION)?;
             Ok(())
         }),
-        "The oldest TLS version that a link to a peer may use.",
+        "The oldest TLS version that a link to a peer may use, until `cluster config min_data_TLS_version` sets one.",
     ),
     row(
         "tracing.format",

@@ -1,6 +1,7 @@
 //! What was said: keys and values as text, each with its place, before anybody asks what they mean.
 
-use super::{Mistakes, Place, ROWS, Row, Secret, peer_rows, suggest};
+use super::{Mistakes, Place, ROWS, Row, Secret, peer_rows};
+use crate::suggest;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::de::{DeTable, DeValue};
 

@@ -307,6 +307,18 @@ impl Settings {
         }
     }
 
+    /// The host names that our certificates carry: where this syncer listens, if that is one place.
+    pub fn hosts(&self) -> Vec<String> {
+        let host = self.link.listen.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let anywhere = matches!(host, "" | "0.0.0.0" | "::");
+        if anywhere {
+            Vec::new()
+        } else {
+            vec![host.to_owned()]
+        }
+    }
+
     /// Where a running syncer answers `syncer status`.
     pub fn control_socket(&self) -> PathBuf {
         self.data_dir.join("control.sock")

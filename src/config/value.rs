@@ -131,7 +131,7 @@ pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, St
         return Ok(*value);
     }
     let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-    let near = super::suggest::nearest(text, choices.iter().map(|(name, _)| *name));
+    let near = crate::suggest::nearest(text, choices.iter().map(|(name, _)| *name));
     let near = near
         .map(|name| format!("; did you mean {name:?}?"))
         .unwrap_or_default();

@@ -1,21 +1,26 @@
 //! The control socket: a Unix socket in the data directory, for the owner only.
 //!
-//! One connection carries one request and its response. That keeps the server without tasks: connections are
-//! served one after another, each within a deadline.
+//! One connection carries one request and its response. Reading and writing have a deadline; what is asked for takes
+//! the time it takes, so a few connections are served beside each other.
 
 use super::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 /// Longest path that a Unix socket takes.
 const PATH_BYTES_MAX: usize = 107;
-/// How long one connection may hold the server.
-const SERVE_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long one connection may take to say what it wants, and to take the answer.
+const TALK_TIME_MAX: Duration = Duration::from_secs(2);
+/// Connections at a time. More wait.
+const CONNECTIONS_MAX: usize = 16;
 /// Rest after the system refused a connection (no descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the socket is called until its rights are set.
@@ -94,16 +99,24 @@ impl Server {
         })
     }
 
-    /// Answers requests until it is dropped. Needs no task but the caller's.
-    pub async fn serve(self, handler: impl Fn(Request) -> Response) {
+    /// Answers requests until it is dropped. Must run on a `LocalSet`.
+    pub async fn serve(self, handler: impl AsyncFn(Request) -> Response + 'static) {
+        let handler = Rc::new(handler);
+        let mut served = JoinSet::new();
         loop {
+            while served.try_join_next().is_some() {}
+            if served.len() >= CONNECTIONS_MAX {
+                served.join_next().await;
+            }
             match self.listener.accept().await {
-                Ok((stream, _)) => match tokio::time::timeout(SERVE_TIME_MAX, answer(stream, &handler)).await
-                {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!(%error, "a control connection broke"),
-                    Err(_) => tracing::debug!("a control connection took too long"),
-                },
+                Ok((stream, _)) => {
+                    let handler = Rc::clone(&handler);
+                    served.spawn_local(async move {
+                        if let Err(error) = answer(stream, &*handler).await {
+                            tracing::debug!(%error, "a control connection broke");
+                        }
+                    });
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the control socket cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -121,19 +134,27 @@ impl Drop for Server {
     }
 }
 
-async fn answer(mut stream: UnixStream, handler: &impl Fn(Request) -> Response) -> std::io::Result<()> {
+async fn answer(mut stream: UnixStream, handler: &impl AsyncFn(Request) -> Response) -> std::io::Result<()> {
     let (read, mut write) = stream.split();
-    let mut line = Vec::new();
+    // A request may hold a key; what is left of it is wiped.
+    let mut line = Zeroizing::new(Vec::new());
     let mut read = tokio::io::BufReader::new(read.take(REQUEST_BYTES_MAX as u64));
-    read.read_until(b'\n', &mut line).await?;
+    in_time(read.read_until(b'\n', &mut line)).await?;
     let response = match serde_json::from_slice(&line) {
-        Ok(request) => handler(request),
+        Ok(request) => handler(request).await,
         Err(error) => Response::Error(format!("the request is not understood: {error}")),
     };
     let mut text = serde_json::to_vec(&response)?;
     text.push(b'\n');
-    write.write_all(&text).await?;
+    in_time(write.write_all(&text)).await?;
     write.shutdown().await
+}
+
+async fn in_time<T>(talk: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    match tokio::time::timeout(TALK_TIME_MAX, talk).await {
+        Ok(done) => done,
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// Asks a running syncer, blocking for at most about twice `timeout`.
@@ -156,7 +177,8 @@ pub fn ask(path: &Path, request: &Request, timeout: Duration) -> Result<Response
     })?;
     stream.set_read_timeout(Some(timeout)).map_err(system)?;
     stream.set_write_timeout(Some(timeout)).map_err(system)?;
-    let mut text = serde_json::to_vec(request).map_err(|e| Error::Malformed(e.to_string()))?;
+    let mut text = Zeroizing::new(Vec::with_capacity(REQUEST_BYTES_MAX));
+    serde_json::to_writer(&mut *text, request).map_err(|e| Error::Malformed(e.to_string()))?;
     text.push(b'\n');
     stream.write_all(&text).map_err(system)?;
     let mut line = Vec::new();

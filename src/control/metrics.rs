@@ -21,10 +21,13 @@ pub struct Sample {
     /// Whether it only rises.
     pub kind: Kind,
     /// What it is about.
-    pub labels: Vec<(&'static str, String)>,
+    pub labels: Labels,
     /// The figure; no metric here has fractions.
     pub value: i64,
 }
+
+/// Names and values.
+pub type Labels = Vec<(&'static str, String)>;
 
 type Row<T> = (&'static str, &'static str, Kind, fn(&T) -> u64);
 
@@ -248,6 +251,7 @@ pub fn metrics(view: &StatusView) -> Vec<Sample> {
         labels: with("peer", &peer.site),
         value: peer.clock_ahead_ms,
     }));
+    samples.extend(certificates(view, &with, whose()));
     samples.extend(view.links.refused.iter().map(|(reason, &count)| Sample {
         name: "syncer_link_refused_total",
         help: "Connections and links refused, by reason.",
@@ -260,6 +264,36 @@ pub fn metrics(view: &StatusView) -> Vec<Sample> {
         help: "Conflicts resolved against somebody, by rule.",
         kind: Kind::Counter,
         labels: with("rule", rule),
+        value: signed(count),
+    }));
+    samples
+}
+
+fn certificates(
+    view: &StatusView,
+    with: &dyn Fn(&'static str, &str) -> Labels,
+    whose: Labels,
+) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    samples.extend(view.certificates.held.iter().map(|held| Sample {
+        name: "syncer_certificate_expires_in_seconds",
+        help: "Time until the end of a certificate's validity; negative once it is over.",
+        kind: Kind::Gauge,
+        labels: with("certificate", &held.name),
+        value: held.expires_in_s,
+    }));
+    samples.push(Sample {
+        name: "syncer_certificate_replaced_total",
+        help: "Times that the links' certificate, policy or trust was replaced.",
+        kind: Kind::Counter,
+        labels: whose,
+        value: signed(view.certificates.replaced),
+    });
+    samples.extend(view.certificates.refused.iter().map(|(reason, &count)| Sample {
+        name: "syncer_certificate_refused_total",
+        help: "Replacements of certificates, policy or trust that were refused, by reason.",
+        kind: Kind::Counter,
+        labels: with("reason", reason),
         value: signed(count),
     }));
     samples

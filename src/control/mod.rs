@@ -2,7 +2,7 @@
 //!
 //! Owns the views (the status as values), their rendering for people ([`table()`]) and for collectors
 //! ([`metrics()`]), the requests and responses of the control socket, and in `io.rs` the socket itself.
-//! Depends on nothing: whoever runs the engine fills the views in.
+//! Depends on `suggest` only: whoever runs the engine fills the views in.
 //!
 //! Invariants: a view is a plain value without locks or references into the engine; text from outside
 //! (errors of databases and peers) reaches a terminal without control characters; a field's name, once
@@ -21,11 +21,13 @@ pub mod words;
 
 pub use metrics::{Kind, Sample, metrics};
 #[cfg(feature = "io")]
-pub use request::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response};
+pub use request::{
+    ClusterRequest, KeyText, PEM_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response,
+};
 pub use table::table;
 pub use view::{
-    DatabaseLink, DatabaseView, LinksView, LogView, OriginView, PeerState, PeerView, StatusView, TotalsView,
-    TrafficView, WindowView,
+    CertificateView, CertificatesView, DatabaseLink, DatabaseView, LinksView, LogView, OriginView, PeerState,
+    PeerView, StatusView, TotalsView, TrafficView, WindowView,
 };
 
 #[cfg(test)]

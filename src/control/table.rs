@@ -20,7 +20,23 @@ pub fn table(now: &StatusView, before: Option<&StatusView>) -> String {
     database(&mut out, now);
     peers(&mut out, now, before);
     engine(&mut out, now, before);
+    certificates(&mut out, now);
     out
+}
+
+/// Only what somebody should do something about.
+fn certificates(out: &mut String, now: &StatusView) {
+    for held in now.certificates.held.iter().filter(|held| held.state != "valid") {
+        let (name, state, until) = (
+            printable(&held.name),
+            printable(&held.state),
+            printable(&held.until),
+        );
+        let _ = writeln!(out, "CERTIFICATE {name} {state} ({until})");
+    }
+    if let Some(error) = &now.certificates.last_error {
+        let _ = writeln!(out, "CERTIFICATE not replaced: {}", printable(error));
+    }
 }
 
 fn database(out: &mut String, now: &StatusView) {

@@ -31,6 +31,9 @@ pub struct StatusView {
     pub window: WindowView,
     /// The logs on disk.
     pub log: LogView,
+    /// What this site and its peers prove themselves with.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub certificates: CertificatesView,
     /// Conflicts resolved against somebody, by rule.
     pub conflicts: BTreeMap<String, u64>,
     /// Counters of the whole engine.
@@ -178,6 +181,36 @@ pub struct OriginView {
     pub first_seq: u64,
     /// The newest one; 0 if the log is empty.
     pub last_seq: u64,
+}
+
+/// What this site and its peers prove themselves with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "io", derive(Serialize, Deserialize))]
+pub struct CertificatesView {
+    /// This site's own, by service, then those of the peers.
+    pub held: Vec<CertificateView>,
+    /// Times that the links' certificate, policy or trust was replaced.
+    pub replaced: u64,
+    /// Replacements that were refused, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Why the last replacement was refused, until one succeeds.
+    pub last_error: Option<String>,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "io", derive(Serialize, Deserialize))]
+pub struct CertificateView {
+    /// The service, or `peer:` and a site.
+    pub name: String,
+    /// Of our own, to be compared; empty for a peer's file, which may hold several.
+    pub fingerprint: String,
+    /// End of its validity, for people.
+    pub until: String,
+    /// Seconds until then; negative once it is over.
+    pub expires_in_s: i64,
+    /// `valid`, or how near the end is.
+    pub state: String,
 }
 
 /// Counters of the whole engine.

@@ -244,11 +244,15 @@ mod tests {
             );
             (identity, loaded.unwrap())
         };
-        let (me, own) = of("a");
+        let (me, _) = of("a");
         let peers = ["b", "c"].map(|name| (site(name), of(name).1.paths.certificate));
-        io::link_tls(&own.own, &me, &peers, crate::certs::Settings::default())
-            .unwrap()
-            .0
+        let sources = io::Sources {
+            store: io::Store::new(&dir.path().join("a")),
+            identity: me,
+            peers: peers.to_vec(),
+            tls_version_min: crate::certs::TlsVersion::V1_3,
+        };
+        sources.judge(&sources.read(None).unwrap()).unwrap().tls
     }
 
     fn outcomes(moved: Vec<Moved>) -> Vec<MoveOutcome> {

@@ -9,6 +9,8 @@
 
 mod applier;
 mod boot;
+mod certificates;
+mod cluster;
 mod conflicts;
 mod connections;
 mod doorway;
@@ -23,4 +25,5 @@ mod source;
 mod start;
 mod status;
 
+pub use cluster::offline;
 pub use start::{Error, run};

@@ -9,16 +9,16 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
+use super::certificates::Keeper;
 use super::connections::{Connection, Connections};
 use super::identity::LinkIdentity;
 use super::links::Links;
 use super::logs::Logs;
 use super::peer_flow::ACK_PAUSE;
 use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
-use super::{applier, reminders, source, status};
+use super::{applier, certificates, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
-use crate::certs::{CertificateName, Identity, LinkTls};
-use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, SwapPolicy, TlsVersion};
+use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, SwapPolicy};
 use crate::control::{self, Request, Response};
 use crate::converge::io::FileSpill;
 use crate::database::io::DbTls;
@@ -119,14 +119,18 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     let Parts {
         shared,
         links,
-        identity,
+        certificates,
         listener,
     } = build(settings, password, agreed).await?;
     let server = control::io::Server::bind(&shared.settings.control_socket())?;
-    let answering = Rc::clone(&shared);
-    tokio::task::spawn_local(server.serve(move |request| match request {
-        Request::Status => Response::Status(Box::new(status::view(&answering))),
+    let (answering, keeper) = (Rc::clone(&shared), Rc::clone(&certificates));
+    tokio::task::spawn_local(server.serve(async move |request| match request {
+        Request::Status => {
+            let certificates = keeper.view();
+            Response::Status(Box::new(status::view(&answering, certificates)))
+        }
         Request::Overrule { site } => reminders::overrule(&answering, &site),
+        Request::Cluster(request) => keeper.answer(request).await,
     }));
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
@@ -135,7 +139,7 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     tokio::task::spawn_local(housekeeping(Rc::clone(&shared)));
     tokio::task::spawn_local(Rc::clone(&links).accept(listener));
     tokio::task::spawn_local(Rc::clone(&links).review());
-    tokio::task::spawn_local(reload(Rc::clone(&shared), identity));
+    tokio::task::spawn_local(certificates.watch());
     for peer in &shared.settings.peers {
         let site = shared.node.borrow().site.roster().find(peer.site);
         if let Some(site) = site {
@@ -163,7 +167,7 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
 struct Parts {
     shared: Rc<Shared>,
     links: Rc<Links>,
-    identity: LinkIdentity,
+    certificates: Rc<Keeper>,
     listener: TcpListener,
 }
 
@@ -174,7 +178,7 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     if let Some(password) = &password {
         url.password = Some(password.clone());
     }
-    let (tls, fingerprint) = links_tls(&settings)?;
+    let (sources, material) = certificates::load(&settings)?;
     let address = settings.link.listen.clone();
     let listener = TcpListener::bind(&address)
         .await
@@ -182,7 +186,7 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     let writer = incarnation();
     let site = open_site(&settings, &roster, writer)?;
     tracing::info!(site = %settings.site, database_id = %settings.database_id, listen = %settings.link.listen,
-        fingerprint = %fingerprint, "syncer started");
+        fingerprint = %material.own.fingerprint(), "syncer started");
     let node = Node {
         site,
         database: DatabaseState::default(),
@@ -206,7 +210,7 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
         conflicts: RefCell::default(),
         settings,
     });
-    let (identity, receiver) = LinkIdentity::new(tls, shared.settings.link.connect_timeout);
+    let (identity, receiver) = LinkIdentity::new(material.tls.clone(), shared.settings.link.connect_timeout);
     let links = Links {
         connections: Rc::new(Connections::new(Rc::clone(&shared), identity.board())),
         shared: Rc::clone(&shared),
@@ -216,50 +220,9 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
     Ok(Parts {
         shared,
         links: Rc::new(links),
-        identity,
+        certificates: Rc::new(Keeper::new(sources, material, identity)),
         listener,
     })
-}
-
-/// The links' TLS from our certificate, made if there is none yet, and the peers'.
-fn links_tls(settings: &Settings) -> Result<(LinkTls, String), Error> {
-    let peers = settings.peers.iter();
-    let trusted: Vec<_> = peers.map(|peer| (peer.site, peer.certificate.clone())).collect();
-    let identity = Identity::new(&settings.database_id, settings.site)?;
-    let dir = &settings.certificates.dir;
-    let own = crate::certs::io::ensure(dir, CertificateName::Syncer, &identity, &[])?;
-    let min = crate::certs::Settings {
-        tls_version_min: match settings.certificates.tls_version_min {
-            TlsVersion::V1_2 => crate::certs::TlsVersion::V1_2,
-            TlsVersion::V1_3 => crate::certs::TlsVersion::V1_3,
-        },
-    };
-    let (tls, notices) = crate::certs::io::link_tls(&own.own, &identity, &trusted, min)?;
-    for notice in own.notices.iter().chain(&notices) {
-        tracing::warn!("{notice}");
-    }
-    Ok((tls, own.own.fingerprint()))
-}
-
-/// Reads certificates and trust anew at SIGHUP, and has the links move. What does not read, or leads to no link, changes
-/// nothing.
-async fn reload(shared: Rc<Shared>, identity: LinkIdentity) {
-    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
-        return;
-    };
-    while hangup.recv().await.is_some() {
-        let (tls, fingerprint) = match links_tls(&shared.settings) {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::error!(%error, "the certificates are not replaced: they do not read");
-                continue;
-            }
-        };
-        match identity.replace(tls).await {
-            Ok(moved) => tracing::info!(%fingerprint, links = ?moved, "the certificates are replaced"),
-            Err(error) => tracing::error!(%fingerprint, %error, "the certificates are not replaced"),
-        }
-    }
 }
 
 pub(super) fn millis(time: std::time::Duration) -> u64 {

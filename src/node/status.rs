@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::shared::{Node, Shared, now_unix_ms};
 use crate::causality::{SiteIx, Vector};
 use crate::control::{
-    DatabaseView, LinksView, LogView, OriginView, PeerView, StatusView, TotalsView, TrafficView, WindowView,
+    CertificatesView, DatabaseView, LinksView, LogView, OriginView, PeerView, StatusView, TotalsView,
+    TrafficView, WindowView,
 };
 use crate::converge::Rule;
 use crate::flow::Journal;
 
 /// The view for `syncer status`.
-pub(super) fn view(shared: &Shared) -> StatusView {
+pub(super) fn view(shared: &Shared, certificates: CertificatesView) -> StatusView {
     let mut node = shared.node.borrow_mut();
     let peers = peers(shared, &mut node);
     let node = &*node;
@@ -57,6 +58,7 @@ pub(super) fn view(shared: &Shared) -> StatusView {
                 .map_or(0, |since| now_unix_ms().saturating_sub(since)),
         },
         log: logs(shared, node),
+        certificates,
         conflicts: by_rule(&conflicts),
         totals: TotalsView {
             local_operations_captured: counters.captured,

@@ -10,9 +10,9 @@ use rcgen::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::support::Cluster;
 use crate::support::cluster::ClusterBuilder;
 use crate::support::site::PeerEntry;
-use crate::support::{Cluster, Site};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -105,8 +105,12 @@ impl Yard {
     }
 
     /// Starts what was prepared.
+    /// One after the other: sites that begin at once may both dial, and one of the two connections ends again.
     pub fn start_sites(&mut self) {
-        self.cluster.sites.iter_mut().for_each(Site::start);
+        for site in &mut self.cluster.sites {
+            site.start();
+            site.wait_status("it answers", |_| true);
+        }
         self.cluster.wait_connected();
     }
 

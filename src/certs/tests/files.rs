@@ -1,6 +1,6 @@
 //! Files: made, loaded, and wrong in every way.
 
-use super::super::io::{self, ensure, load};
+use super::super::io::{ensure, load};
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
@@ -20,7 +20,7 @@ fn made_once_and_loaded_after() {
         "0.0.0.0".to_owned(),
     ];
     let made = ensure(&dir, CertificateName::Syncer, &identity("a"), &hosts).unwrap();
-    assert!(made.is_new && made.notices.is_empty());
+    assert!(made.is_new);
     assert_eq!(made.own.facts().identity, Some(identity("a")));
     assert!(!made.own.facts().is_ca);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -79,36 +79,6 @@ fn a_making_that_was_cut_short_is_finished() {
     assert!(
         error.contains("api.key") && error.contains("key is missing"),
         "{error}"
-    );
-}
-
-#[test]
-fn notices() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = ensure(dir.path(), CertificateName::Syncer, &identity("a"), &[]).unwrap();
-    std::fs::set_permissions(&made.paths.key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let again = load(dir.path(), CertificateName::Syncer, &identity("a")).unwrap();
-    let shown = again.notices[0].to_string();
-    assert!(
-        shown.contains("mode 644") && shown.contains("chmod 600"),
-        "{shown}"
-    );
-    // An expired peer does not keep the others from working.
-    let old = Says {
-        years: Some((2020, 2021)),
-        ..Says::default()
-    }
-    .pair();
-    let path = dir.path().join("b.pem");
-    std::fs::write(&path, &old.certificate).unwrap();
-    let peers = [(site("b"), path)];
-    let (tls, notices) = io::link_tls(&again.own, &identity("a"), &peers, Settings::default()).unwrap();
-    assert!(tls.client(site("b")).is_some() && tls.client(site("c")).is_none());
-    assert!(
-        notices[0]
-            .to_string()
-            .contains("peer b expires or expired at 2021"),
-        "{notices:?}"
     );
 }
 

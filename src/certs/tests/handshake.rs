@@ -157,14 +157,15 @@ async fn tls_1_2_where_it_is_allowed() {
     let of_a = tls("a", &a, &[("b", &b)]);
     let old = Settings {
         tls_version_min: TlsVersion::V1_2,
+        ..Settings::default()
     };
     let own_b = loaded(&b);
-    let of_b = LinkTls::new(&own_b, trust("b", &own_b, &[("a", &a)]).unwrap(), old).unwrap();
+    let of_b = LinkTls::new(&own_b, trust("b", &own_b, &[("a", &a)]).unwrap(), &old).unwrap();
     // Both offer 1.3, so that is what they speak.
     agree(&of_a, &of_b).await;
 
     let own_a = loaded(&a);
-    let accepting = LinkTls::new(&own_a, trust("a", &own_a, &[("b", &b)]).unwrap(), old).unwrap();
+    let accepting = LinkTls::new(&own_a, trust("a", &own_a, &[("b", &b)]).unwrap(), &old).unwrap();
     let met = refusals::with_openssl(&accepting, &b, "-cert c -key k -tls1_2 -alpn syncer/1").await;
     assert_eq!(met, Ok(site("b")));
 }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod ciphers;
 mod files;
 mod handshake;
 mod refusals;
+mod revocations;
+mod store;
 
 use super::*;
 use crate::causality::SiteId;
@@ -42,7 +45,7 @@ pub struct Says<'a> {
 }
 
 impl Says<'_> {
-    fn params(self) -> CertificateParams {
+    pub fn params(self) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, self.common);
@@ -107,9 +110,13 @@ pub fn loaded(pair: &Pair) -> Own {
 }
 
 pub fn trust(me: &str, own: &Own, peers: &[(&str, &Pair)]) -> Result<Trust, FileFault> {
-    let mut trust = Trust::new(identity(me), own.certificate().clone(), policy::provider());
+    let mut trust = Trust::new(
+        identity(me),
+        own.certificate().clone(),
+        policy::provider(&CipherList::default()),
+    );
     for (name, pair) in peers {
-        trust.add(site(name), certificates(pair.certificate.as_bytes())?)?;
+        trust.add(site(name), peer_file(pair.certificate.as_bytes())?)?;
     }
     Ok(trust)
 }
@@ -117,7 +124,7 @@ pub fn trust(me: &str, own: &Own, peers: &[(&str, &Pair)]) -> Result<Trust, File
 pub fn tls(me: &str, pair: &Pair, peers: &[(&str, &Pair)]) -> LinkTls {
     let own = loaded(pair);
     let trust = trust(me, &own, peers).unwrap();
-    LinkTls::new(&own, trust, Settings::default()).unwrap()
+    LinkTls::new(&own, trust, &Settings::default()).unwrap()
 }
 
 pub fn openssl(dir: &Path, args: &str) {

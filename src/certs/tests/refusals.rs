@@ -112,14 +112,17 @@ async fn a_certificate_without_its_key() {
     let signer = loaded(&thief);
     let leaf = loaded(&b).certificate().clone();
     let key = rustls::pki_types::pem::PemObject::from_pem_slice(thief.key.as_bytes()).unwrap();
-    let signing = policy::provider().key_provider.load_private_key(key).unwrap();
+    let signing = policy::provider(&CipherList::default())
+        .key_provider
+        .load_private_key(key)
+        .unwrap();
     let forged = Own::new(
         leaf.clone(),
         signer.facts().clone(),
         CertifiedKey::new(vec![leaf], signing),
     );
     let trust = trust("b", &forged, &[("a", &a)]).unwrap();
-    let of_thief = LinkTls::new(&forged, trust, Settings::default()).unwrap();
+    let of_thief = LinkTls::new(&forged, trust, &Settings::default()).unwrap();
     let met = meet(&of_thief, "a", &of_a).await;
     assert_eq!(met.labels(), ("refused_by_peer", "bad_signature"));
     let met = meet(&of_a, "b", &of_thief).await;
@@ -146,7 +149,7 @@ async fn out_of_time() {
             let from = Moment(rcgen::date_time_ymd(years.0, 6, 1).unix_timestamp());
             let own_b = own(pair.certificate.as_bytes(), pair.key.as_bytes(), from).unwrap();
             let trust_b = trust("b", &own_b, &[("a", &a)]).unwrap();
-            let of_b = LinkTls::new(&own_b, trust_b, Settings::default()).unwrap();
+            let of_b = LinkTls::new(&own_b, trust_b, &Settings::default()).unwrap();
             let of_a = tls("a", &a, &[("b", anchor.unwrap_or(&pair))]);
             let met = meet(&of_b, "a", &of_a).await;
             assert_eq!(met.labels(), ("refused_by_peer", expected));

@@ -1,10 +1,11 @@
-//! What was probably meant by a word that nobody knows.
+//! What was probably meant by a word that nobody knows: for the configuration, the administrator's words and lists of
+//! cipher suites. Pure; knows no room.
 
 /// Longest word compared; longer ones have no neighbour worth naming.
 const WORD_BYTES_MAX: usize = 64;
 
 /// The candidate nearest to `word`, if it is near enough to be a slip of the fingers.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > WORD_BYTES_MAX {
         return None;
     }
