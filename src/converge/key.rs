@@ -302,7 +302,10 @@ impl KeyState {
         }
         if before != self.waiting_for {
             // Otherwise that site sees for itself that the value has to be shipped.
-            self.asks = self.waiting_for.is_some() && self.held.actual().trace.is_none();
+            // Unless, after a restart here, it has long forgotten what is unstable here.
+            let may_not_see =
+                self.held.actual().trace.is_none() || self.operations.iter().any(|op| op.contested);
+            self.asks = self.waiting_for.is_some() && may_not_see;
         }
         self.snapshot = repair.ship_state;
         repair

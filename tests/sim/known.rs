@@ -3,7 +3,13 @@
 
 /// Why a failure is known, if it is.
 pub fn reason(failure: &str) -> Option<&'static str> {
-    failure
-        .starts_with("key stream")
-        .then_some("a stream is settled as a whole")
+    const KNOWN: [(&str, &str); 2] = [
+        ("key stream", "a stream is settled as a whole"),
+        (
+            "key pushes",
+            "a flush and the push behind it are taken the wrong way round",
+        ),
+    ];
+    let known = KNOWN.into_iter().find(|(begin, _)| failure.starts_with(begin));
+    known.map(|(_, reason)| reason)
 }
