@@ -73,11 +73,7 @@ fn request(order: Order) -> Result<Request, Failure> {
             certificate: text("certificate_file", &certificate_file)?,
             key: KeyText::new(text("key_file", &key_file)?),
         },
-        Order::CertificateShow { name } => ClusterRequest::CertificateShow { name },
-        Order::CertificateList => ClusterRequest::CertificateList,
-        Order::CertificateReload => ClusterRequest::CertificateReload,
-        Order::ClusterShow => ClusterRequest::ClusterShow,
-        Order::ClusterSet { setting, value } => ClusterRequest::ClusterSet { setting, value },
+        Order::Cluster(request) => request,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! The administrator's grammar: words to orders.
 
+use super::request::ClusterRequest;
 use crate::suggest;
 use std::fmt;
 
@@ -20,24 +21,8 @@ pub enum Order {
         /// The file of the key.
         key_file: String,
     },
-    /// What is known of a certificate, or of all.
-    CertificateShow {
-        /// Which one.
-        name: Option<String>,
-    },
-    /// One line for each certificate.
-    CertificateList,
-    /// The files are looked at now.
-    CertificateReload,
-    /// The cluster's settings.
-    ClusterShow,
-    /// A setting of the cluster gets a value.
-    ClusterSet {
-        /// Which one.
-        setting: String,
-        /// Its value.
-        value: String,
-    },
+    /// What needs no file.
+    Cluster(ClusterRequest),
 }
 
 /// One form: its words, where `<...>` stands for what is said in its place; and what it does.
@@ -80,29 +65,28 @@ const FORMS: &[Form] = &[
     (
         &["cluster", "certificate", "show"],
         "all certificates in full",
-        |_| Some(Order::CertificateShow { name: None }),
+        |_| about(ClusterRequest::CertificateShow { name: None }),
     ),
     (
         &["cluster", "certificate", "show", "<name>"],
         "one certificate in full",
         |said| {
-            said.first().map(|name| Order::CertificateShow {
-                name: Some(own(name)),
-            })
+            let name = Some(own(said.first()?));
+            about(ClusterRequest::CertificateShow { name })
         },
     ),
     (
         &["cluster", "certificate", "list"],
         "one line for each certificate",
-        |_| Some(Order::CertificateList),
+        |_| about(ClusterRequest::CertificateList),
     ),
     (
         &["cluster", "certificate", "reload"],
         "look at the files now, and tell what came of it",
-        |_| Some(Order::CertificateReload),
+        |_| about(ClusterRequest::CertificateReload),
     ),
     (&["cluster", "config"], "the cluster's settings", |_| {
-        Some(Order::ClusterShow)
+        about(ClusterRequest::ClusterShow)
     }),
     (
         &["cluster", "config", "min_control_TLS_version", "<version>"],
@@ -126,15 +110,17 @@ const FORMS: &[Form] = &[
     ),
 ];
 
+fn about(request: ClusterRequest) -> Option<Order> {
+    Some(Order::Cluster(request))
+}
+
 fn own(word: &str) -> String {
     word.to_owned()
 }
 
 fn set(setting: &str, said: &[&str]) -> Option<Order> {
-    said.first().map(|value| Order::ClusterSet {
-        setting: own(setting),
-        value: own(value),
-    })
+    let (setting, value) = (own(setting), own(said.first()?));
+    about(ClusterRequest::ClusterSet { setting, value })
 }
 
 /// Every form with what it does, for help and errors.
@@ -245,21 +231,27 @@ mod tests {
                     key_file: own("a.key"),
                 },
             ),
-            ("cluster certificate show", Order::CertificateShow { name: None }),
+            (
+                "cluster certificate show",
+                Order::Cluster(ClusterRequest::CertificateShow { name: None }),
+            ),
             (
                 "cluster certificate show cm",
-                Order::CertificateShow {
+                Order::Cluster(ClusterRequest::CertificateShow {
                     name: Some(own("cm")),
-                },
+                }),
             ),
-            ("cluster certificate list", Order::CertificateList),
-            ("cluster config", Order::ClusterShow),
+            (
+                "cluster certificate list",
+                Order::Cluster(ClusterRequest::CertificateList),
+            ),
+            ("cluster config", Order::Cluster(ClusterRequest::ClusterShow)),
             (
                 "cluster config min_control_TLS_version 1.2",
-                Order::ClusterSet {
+                Order::Cluster(ClusterRequest::ClusterSet {
                     setting: own("min_control_TLS_version"),
                     value: own("1.2"),
-                },
+                }),
             ),
         ] {
             assert_eq!(said(text), Ok(order), "{text}");

@@ -20,6 +20,19 @@ fn run(load: Load, seeds: std::ops::Range<u64>) {
     }
 }
 
+/// Short histories of two sites on one key.
+fn run_short(load: Load, seeds: std::ops::Range<u64>) {
+    for writes in [4, 6, 8] {
+        let short = Load {
+            sites: 2,
+            writes,
+            keys: 1,
+            ..load
+        };
+        run(short, seeds.clone());
+    }
+}
+
 #[test]
 fn strings_and_counters() {
     run(
@@ -59,15 +72,7 @@ fn sorted_sets() {
         ..Load::default()
     };
     run(load, 0..SEEDS);
-    for writes in [4, 6, 8] {
-        let short = Load {
-            sites: 2,
-            writes,
-            keys: 1,
-            ..load
-        };
-        run(short, 0..3 * SEEDS);
-    }
+    run_short(load, 0..3 * SEEDS);
 }
 
 #[test]
@@ -169,15 +174,7 @@ fn run_sizes(load: Load) {
     for sites in [2, 3, 4] {
         run(Load { sites, ..load }, 0..SEEDS / 2);
     }
-    for writes in [4, 6, 8] {
-        let short = Load {
-            sites: 2,
-            writes,
-            keys: 1,
-            ..load
-        };
-        run(short, 0..2 * SEEDS);
-    }
+    run_short(load, 0..2 * SEEDS);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::causality::{Seq, SiteIx, Stability, Vector};
+use crate::causality::{Roster, Seq, SiteId, SiteIx, Stability, Vector};
+use crate::link::frames::Positions;
 
 /// What a site says of itself, in order with its batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,39 @@ pub struct Ack {
     pub held: Vector,
     /// How far its database has executed everything, repairs included.
     pub settled: Vector,
+}
+
+impl Ack {
+    /// As the link carries it: sites by name.
+    pub fn positions(&self, roster: &Roster) -> Positions {
+        let named = |vector: &Vector| {
+            vector
+                .entries()
+                .map(|(site, seq)| (roster.name(site), seq))
+                .collect()
+        };
+        Positions {
+            held: named(&self.held),
+            settled: named(&self.settled),
+        }
+    }
+
+    /// What came over the link; sites that are not configured here are left out.
+    pub fn of(positions: &Positions, roster: &Roster) -> Ack {
+        let vector = |named: &[(SiteId, Seq)]| {
+            let mut vector = Vector::zero(roster.count());
+            for (name, seq) in named {
+                if let Some(site) = roster.find(*name) {
+                    vector.advance(site, (*seq).max(vector.get(site)));
+                }
+            }
+            vector
+        };
+        Ack {
+            held: vector(&positions.held),
+            settled: vector(&positions.settled),
+        }
+    }
 }
 
 /// Another site, as known here.

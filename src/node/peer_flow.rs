@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::connections::{Connection, Connections};
 use super::doorway::Guest;
 use super::shared::{Shared, now_unix_ms};
-use crate::causality::{Seq, SiteId, SiteIx, Vector};
+use crate::causality::{Seq, SiteId, SiteIx};
 use crate::control::PeerState;
 use crate::flow::{Ack, Journal};
 use crate::link::io::{Flow, Outgoing, Positions};
@@ -60,36 +60,11 @@ impl PeerFlow {
     }
 
     fn positions(&self, ack: &Ack) -> Positions {
-        let node = self.shared.node.borrow();
-        let roster = node.site.roster();
-        let named = |vector: &Vector| {
-            vector
-                .entries()
-                .map(|(site, seq)| (roster.name(site), seq))
-                .collect()
-        };
-        Positions {
-            held: named(&ack.held),
-            settled: named(&ack.settled),
-        }
+        ack.positions(self.shared.node.borrow().site.roster())
     }
 
     fn ack(&self, positions: &Positions) -> Ack {
-        let node = self.shared.node.borrow();
-        let roster = node.site.roster();
-        let vector = |named: &[(SiteId, Seq)]| {
-            let mut vector = Vector::zero(roster.count());
-            for (name, seq) in named {
-                if let Some(site) = roster.find(*name) {
-                    vector.advance(site, (*seq).max(vector.get(site)));
-                }
-            }
-            vector
-        };
-        Ack {
-            held: vector(&positions.held),
-            settled: vector(&positions.settled),
-        }
+        Ack::of(positions, self.shared.node.borrow().site.roster())
     }
 
     fn take(&mut self, origin: SiteId, first_seq: Seq, last_seq: Seq, body: Bytes) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::site::say;
-use crate::{Two, own_file};
+use crate::{Two, has_no_error, own_file};
 
 /// The blocks of commands of the document, each with its line.
 fn blocks() -> Vec<(usize, String)> {
@@ -62,10 +62,6 @@ fn the_documents_commands_work() {
         two.writes_arrive(&format!("line{line}"));
     }
     let status = two.a().status().unwrap();
-    assert!(
-        status.0.pointer("/certificates/last_error").unwrap().is_null(),
-        "{}",
-        status.0
-    );
+    assert!(has_no_error(&status), "{}", status.0);
     two.cluster.converge();
 }

@@ -141,6 +141,11 @@ pub fn wait_refused(site: &Site, reason: &str, times: u64) {
     );
 }
 
+/// Whether the last replacement was none that was refused.
+pub fn has_no_error(status: &support::status::Status) -> bool {
+    status.0.pointer("/certificates/last_error").unwrap().is_null()
+}
+
 pub fn refusals(status: &support::status::Status, reason: &str) -> u64 {
     let found = status.0.pointer(&format!("/certificates/refused/{reason}"));
     found.and_then(serde_json::Value::as_u64).unwrap_or(0)

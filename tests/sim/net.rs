@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use syncer::causality::{Roster, Seq, SiteId, SiteIx, Vector};
+use syncer::causality::SiteIx;
 use syncer::flow::{Ack, Journal, Site};
-use syncer::link::frames::{BatchFrame, Frame, Positions};
+use syncer::link::frames::{BatchFrame, Frame};
 use syncer::link::{Event, Local, Session};
 use syncer::op::Batch;
 
@@ -164,7 +164,7 @@ fn next_frame(site: &mut Site<Logs>, end: &mut End) -> Option<Frame> {
     if end.told.as_ref() == Some(&ack) {
         return None;
     }
-    let positions = positions(&roster, &ack);
+    let positions = ack.positions(&roster);
     end.told = Some(ack);
     Some(Frame::Ack(positions))
 }
@@ -174,11 +174,11 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
     let peer = SiteIx(end.peer as u8);
     match event {
         Event::SendResume => {
-            let positions = positions(&roster, &site.ack());
+            let positions = site.ack().positions(&roster);
             return Ok(Some(end.session.resume(positions)));
         }
         Event::Established(positions) => {
-            let ack = ack(&roster, &positions);
+            let ack = Ack::of(&positions, &roster);
             let me = roster.me();
             if ack.held.get(me) > site.journal().last(me) {
                 return Err(Broken::Bug(format!(
@@ -195,7 +195,7 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
                 .map_err(|error| Broken::Bug(error.to_string()))?;
             site.received(&Rc::new(batch)).map_err(|_| Broken::Log)?;
         }
-        Event::Ack(positions) => site.acknowledged(peer, &ack(&roster, &positions)),
+        Event::Ack(positions) => site.acknowledged(peer, &Ack::of(&positions, &roster)),
         Event::Pull { db, key } => site.pulled(db, &key),
         Event::Reply(frame) => return Ok(Some(frame)),
         // Certificates are not simulated: nobody moves.
@@ -203,33 +203,4 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
         Event::Closed(text) => return Err(Broken::Bug(text)),
     }
     Ok(None)
-}
-
-fn positions(roster: &Roster, ack: &Ack) -> Positions {
-    let named = |vector: &Vector| {
-        vector
-            .entries()
-            .map(|(site, seq)| (roster.name(site), seq))
-            .collect()
-    };
-    Positions {
-        held: named(&ack.held),
-        settled: named(&ack.settled),
-    }
-}
-
-fn ack(roster: &Roster, positions: &Positions) -> Ack {
-    let vector = |named: &[(SiteId, Seq)]| {
-        let mut vector = Vector::zero(roster.count());
-        for (name, seq) in named {
-            if let Some(site) = roster.find(*name) {
-                vector.advance(site, *seq);
-            }
-        }
-        vector
-    };
-    Ack {
-        held: vector(&positions.held),
-        settled: vector(&positions.settled),
-    }
 }
