@@ -56,8 +56,11 @@ impl Disk for Memory {
             .truncate(bytes as usize);
         Ok(())
     }
-    fn force(&mut self, _: u64) -> io::Result<()> {
+    fn force_soon(&mut self, _: u64) -> io::Result<()> {
         Ok(())
+    }
+    fn is_forced(&mut self, _: u64) -> io::Result<bool> {
+        Ok(true)
     }
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.0.borrow_mut().remove(&segment).map(drop).ok_or_else(lost)
@@ -179,7 +182,8 @@ fn damaged(plan: &[u8], cut: u16, flip: Option<u16>) {
                 }
             }
             None => {
-                if let Some(segment) = segments.values_mut().next_back() {
+                // One of the two newest: older ones are on disk.
+                if let Some(segment) = segments.values_mut().rev().take(2).nth(usize::from(cut >> 15)) {
                     let len = usize::from(cut) % (segment.len() + 1);
                     segment.truncate(len);
                 }

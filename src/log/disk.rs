@@ -34,14 +34,28 @@ pub trait Disk {
     /// # Errors
     /// The system's.
     fn truncate(&mut self, segment: u64, bytes: u64) -> std::io::Result<()>;
-    /// Forces its bytes to disk and waits for it.
+    /// Begins to force its bytes to disk, without waiting for it. One segment at a time: it is asked for the next one
+    /// when [`Disk::is_forced`] has said yes.
     ///
     /// # Errors
     /// The system's.
-    fn force(&mut self, segment: u64) -> std::io::Result<()>;
+    fn force_soon(&mut self, segment: u64) -> std::io::Result<()>;
+    /// Whether that is done.
+    ///
+    /// # Errors
+    /// The system could not force it; it has been begun anew.
+    fn is_forced(&mut self, segment: u64) -> std::io::Result<bool>;
     /// Removes it.
     ///
     /// # Errors
     /// The system's.
     fn remove(&mut self, segment: u64) -> std::io::Result<()>;
+    /// Removes it when there is time: none of its bytes are read again, its number is not used again, and what is asked
+    /// for first is removed first.
+    ///
+    /// # Errors
+    /// The system's, as far as they are known at once.
+    fn remove_soon(&mut self, segment: u64) -> std::io::Result<()> {
+        self.remove(segment)
+    }
 }

@@ -1,14 +1,15 @@
-//! Segments as files, and the thread that forces them to disk.
+//! Segments as files, and the thread that does what a disk takes its time for.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use crossbeam::channel::{Sender, TrySendError, bounded};
+use crossbeam::channel::{Sender, unbounded};
 use rustix::buffer::spare_capacity;
 use rustix::io::pread;
 
@@ -17,8 +18,13 @@ use super::error::LogError;
 use super::origin::{OriginLog, Recovery, Settings};
 use crate::causality::SiteId;
 
-/// Files waiting to be forced to disk; more are left for the next time.
-const SYNCS_WAITING_MAX: usize = 64;
+/// Above so much work that waits, nothing is forced only because a second has passed.
+const WORK_WAITING_MAX: usize = 64;
+
+/// How it stands with a full segment: being forced, on disk, refused by the system.
+const FORCING: u8 = 0;
+const FORCED: u8 = 1;
+const REFUSED: u8 = 2;
 
 fn path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:016}.log"))
@@ -33,6 +39,8 @@ pub struct FileDisk {
     unforced: u64,
     /// Whether a segment was made since the directory was forced.
     made: bool,
+    /// The last full segment.
+    full: Option<(u64, Arc<AtomicU8>)>,
 }
 
 impl FileDisk {
@@ -125,13 +133,36 @@ impl Disk for FileDisk {
         self.file(segment)?.set_len(bytes)
     }
 
-    fn force(&mut self, segment: u64) -> io::Result<()> {
-        self.file(segment)?.sync_data()
+    fn force_soon(&mut self, segment: u64) -> io::Result<()> {
+        let file = self.file(segment)?.try_clone()?;
+        let state = Arc::new(AtomicU8::new(FORCING));
+        self.full = Some((segment, Arc::clone(&state)));
+        give(Work::ForceFull(file, state))
+    }
+
+    fn is_forced(&mut self, segment: u64) -> io::Result<bool> {
+        let state = match &self.full {
+            Some((full, state)) if *full == segment => state.load(Ordering::Acquire),
+            _ => FORCED,
+        };
+        if state == REFUSED {
+            self.force_soon(segment)?;
+            return Err(io::Error::other(
+                "the system could not; see the log of the program",
+            ));
+        }
+        Ok(state == FORCED)
     }
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.files.remove(&segment);
         std::fs::remove_file(path(&self.dir, segment))
+    }
+
+    fn remove_soon(&mut self, segment: u64) -> io::Result<()> {
+        // The file closes there, too: whichever is last frees the blocks, and waits for them.
+        let file = self.files.remove(&segment);
+        give(Work::Remove(path(&self.dir, segment), file))
     }
 }
 
@@ -156,28 +187,73 @@ pub fn open(
         files: BTreeMap::new(),
         unforced: 0,
         made: true,
+        full: None,
     };
     let (mut log, recovery) = OriginLog::open(disk, database_id, origin, settings)?;
     log.disk.unforced = log.newest_segment().unwrap_or_default();
     Ok((log, recovery))
 }
 
-/// The thread that forces files to disk, so that nobody on the way of a write waits for it.
-static SYNCER: LazyLock<Option<Sender<File>>> = LazyLock::new(|| {
-    let (sender, receiver) = bounded::<File>(SYNCS_WAITING_MAX);
-    let work = move || {
-        for file in receiver {
-            if let Err(error) = file.sync_data() {
-                tracing::error!(%error, "the log could not be forced to disk");
+/// What a disk may take seconds for.
+enum Work {
+    /// Because a second has passed.
+    Force(File),
+    /// Because the log goes on in another one.
+    ForceFull(File, Arc<AtomicU8>),
+    Remove(PathBuf, Option<File>),
+}
+
+impl Work {
+    fn run(self) {
+        match self {
+            Work::Force(file) => {
+                is_done(file.sync_data());
+            }
+            Work::ForceFull(file, state) => {
+                let end = if is_done(file.sync_data()) {
+                    FORCED
+                } else {
+                    REFUSED
+                };
+                state.store(end, Ordering::Release);
+            }
+            Work::Remove(path, file) => {
+                let removed = std::fs::remove_file(&path);
+                drop(file);
+                if let Err(error) = removed {
+                    tracing::error!(%error, path = %path.display(), "a segment of the log could not be removed");
+                }
             }
         }
-    };
+    }
+}
+
+fn is_done(forced: io::Result<()>) -> bool {
+    if let Err(error) = &forced {
+        tracing::error!(%error, "the log could not be forced to disk");
+    }
+    forced.is_ok()
+}
+
+/// The thread that does it, one after the other, so that nobody on the way of a write waits.
+static WORKER: LazyLock<Option<Sender<Work>>> = LazyLock::new(|| {
+    let (sender, receiver) = unbounded::<Work>();
     std::thread::Builder::new()
-        .name("log-sync".to_owned())
-        .spawn(work)
+        .name("log-disk".to_owned())
+        .spawn(move || receiver.into_iter().for_each(Work::run))
         .ok()
         .map(|_| sender)
 });
+
+fn give(work: Work) -> io::Result<()> {
+    let sent = WORKER.as_ref().map(|worker| worker.send(work));
+    if sent.is_some_and(|sent| sent.is_ok()) {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "the thread that works on the log's files is gone",
+    ))
+}
 
 impl OriginLog<FileDisk> {
     /// Forces what was appended to disk and waits for it.
@@ -200,21 +276,20 @@ impl OriginLog<FileDisk> {
         let Some(newest) = self.newest_segment() else {
             return;
         };
-        let (Ok(files), Some(syncer)) = (self.disk.unforced(), &*SYNCER) else {
+        if WORKER
+            .as_ref()
+            .is_some_and(|worker| worker.len() > WORK_WAITING_MAX)
+        {
             return;
-        };
-        for file in files {
-            match syncer.try_send(file) {
-                Ok(()) => {}
-                // Next time.
-                Err(TrySendError::Full(_)) => return,
-                Err(TrySendError::Disconnected(_)) => {
-                    tracing::error!("the thread that forces the log to disk is gone");
-                    return;
-                }
-            }
         }
-        self.disk.forced(newest);
+        let given = self
+            .disk
+            .unforced()
+            .and_then(|files| files.into_iter().try_for_each(|file| give(Work::Force(file))));
+        match given {
+            Ok(()) => self.disk.forced(newest),
+            Err(error) => tracing::error!(%error, "the log could not be forced to disk"),
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! trait, so a simulator can tear writes and fail calls.
 //!
 //! Invariants: batch records follow each other without a gap; what was appended is found again unless the disk
-//! lost it; a damaged end is cut, damage anywhere else is refused, nothing is skipped in silence.
+//! lost it; a damaged end is cut, damage anywhere else is refused, nothing is skipped in silence. The end is what the two
+//! newest segments hold: all older ones were forced to disk before the newest was made.
 
 mod disk;
 mod error;

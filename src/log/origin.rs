@@ -18,7 +18,7 @@ const LOOK_UP_BYTES: usize = 32 << 10;
 /// What can be set about a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// A segment is closed when it has reached this; one record may be longer.
+    /// A segment is closed when it has reached this and the one before it is on disk; one record may be longer.
     pub segment_bytes: u64,
     /// Bytes of log between two entries of the index in memory.
     pub index_step_bytes: u64,
@@ -149,9 +149,16 @@ impl<D: Disk> OriginLog<D> {
             .disk
             .list()
             .map_err(|error| log.refused("list its segments", error))?;
-        let last = numbers.last().copied();
-        for number in numbers {
-            log.recover_segment(number, Some(number) == last, &mut recovery)?;
+        for (at, number) in numbers.iter().enumerate() {
+            if !log.recover_segment(*number, &numbers[at + 1..], &mut recovery)? {
+                break;
+            }
+        }
+        if let [.., before, _] = &log.segments[..] {
+            let before = before.number;
+            log.disk
+                .force_soon(before)
+                .map_err(|error| log.refused("force a full segment to disk", error))?;
         }
         // What was read of a torn end is gone.
         log.piece = Piece::default();
@@ -177,16 +184,16 @@ impl<D: Disk> OriginLog<D> {
         }
     }
 
+    /// Gives whether the log can go on behind it. `behind` are the segments there: if it is one at most, this one may be
+    /// torn (see [`OriginLog::is_full`]). If it lost nothing but a position, the segment behind it follows all the same.
     fn recover_segment(
         &mut self,
         number: u64,
-        is_last: bool,
+        behind: &[u64],
         recovery: &mut Recovery,
-    ) -> Result<(), LogError> {
-        let len = self
-            .disk
-            .len(number)
-            .map_err(|error| self.refused("read", error))?;
+    ) -> Result<bool, LogError> {
+        let may_be_torn = behind.len() <= 1;
+        let len = self.len(number)?;
         let header = self.read(number, 0, SEGMENT_HEADER_BYTES, len)?;
         let body = header.get(..SEGMENT_HEADER_BYTES - 4);
         let stored = header
@@ -194,20 +201,23 @@ impl<D: Disk> OriginLog<D> {
             .and_then(|tail| tail.try_into().ok());
         let whole = body.zip(stored.map(u32::from_le_bytes));
         let Some((body, _)) = whole.filter(|(body, stored)| checksum(&[body]) == *stored) else {
-            if !is_last {
+            if !may_be_torn {
                 return Err(self.damaged(number, 0, "its header"));
             }
-            // The segment was being made when everything stopped.
-            recovery.torn_bytes += len;
-            return self
-                .disk
-                .remove(number)
-                .map_err(|error| self.refused("remove a torn segment", error));
+            // Nothing of it had reached the disk when everything stopped.
+            self.remove_torn(behind, recovery)?;
+            self.remove_torn(&[number], recovery)?;
+            return Ok(false);
         };
         self.check_owner(number, body)?;
         let first_seq = u64::from_le_bytes(body[112..120].try_into().unwrap_or_default());
-        if first_seq > SEQ_MAX || self.last_seq != 0 && first_seq != self.last_seq + 1 {
-            return Err(self.damaged(number, 112, "it does not follow the segment before it"));
+        if first_seq > SEQ_MAX || !self.segments.is_empty() && first_seq != self.last_seq + 1 {
+            if first_seq <= self.last_seq || first_seq > SEQ_MAX || !behind.is_empty() {
+                return Err(self.damaged(number, 112, "it does not follow the segment before it"));
+            }
+            // The end of the segment before it never reached the disk.
+            self.remove_torn(&[number], recovery)?;
+            return Ok(false);
         }
         self.last_seq = first_seq.saturating_sub(1);
         let bytes = SEGMENT_HEADER_BYTES as u64;
@@ -218,14 +228,31 @@ impl<D: Disk> OriginLog<D> {
             index: Vec::new(),
         });
         let end = self.recover_records(number, len, recovery)?;
-        if end < len {
-            if !is_last {
-                return Err(self.damaged(number, end, "a record"));
-            }
-            recovery.torn_bytes += len - end;
+        if end == len {
+            return Ok(true);
+        }
+        if !may_be_torn {
+            return Err(self.damaged(number, end, "a record"));
+        }
+        recovery.torn_bytes += len - end;
+        self.disk
+            .truncate(number, end)
+            .map_err(|error| self.refused("cut a torn end", error))?;
+        Ok(true)
+    }
+
+    fn len(&mut self, segment: u64) -> Result<u64, LogError> {
+        self.disk
+            .len(segment)
+            .map_err(|error| self.refused("read", error))
+    }
+
+    fn remove_torn(&mut self, segments: &[u64], recovery: &mut Recovery) -> Result<(), LogError> {
+        for segment in segments {
+            recovery.torn_bytes += self.len(*segment)?;
             self.disk
-                .truncate(number, end)
-                .map_err(|error| self.refused("cut a torn end", error))?;
+                .remove(*segment)
+                .map_err(|error| self.refused("remove a torn segment", error))?;
         }
         Ok(())
     }
@@ -392,11 +419,7 @@ impl<D: Disk> OriginLog<D> {
 
     fn append(&mut self, kind: u8, first_seq: u64, last_seq: u64, parts: &[&[u8]]) -> Result<u64, LogError> {
         self.mend()?;
-        let full = self
-            .segments
-            .last()
-            .is_none_or(|segment| segment.bytes >= self.settings.segment_bytes);
-        if full {
+        if self.is_full()? {
             self.begin_segment()?;
         }
         let header = RecordHeader::encode(kind, first_seq, last_seq, parts);
@@ -440,12 +463,28 @@ impl<D: Disk> OriginLog<D> {
         Ok(())
     }
 
-    /// Only the newest segment may have a torn end: what lies before it is on disk first, positions included,
-    /// which nothing else forces.
+    /// Whether the next record begins a segment. Nobody waits for the disk here: a full segment is forced while the
+    /// next one is written, which grows until that is done. So a crash leaves at most the two newest without their ends.
+    fn is_full(&mut self) -> Result<bool, LogError> {
+        let Some(newest) = self.segments.last() else {
+            return Ok(true);
+        };
+        if newest.bytes < self.settings.segment_bytes {
+            return Ok(false);
+        }
+        let [.., before, _] = &self.segments[..] else {
+            return Ok(true);
+        };
+        let before = before.number;
+        self.disk
+            .is_forced(before)
+            .map_err(|error| self.refused("force a full segment to disk", error))
+    }
+
     fn begin_segment(&mut self) -> Result<(), LogError> {
         if let Some(full) = self.segments.last().map(|segment| segment.number) {
             self.disk
-                .force(full)
+                .force_soon(full)
                 .map_err(|error| self.refused("force a full segment to disk", error))?;
         }
         let number = self.segments.last().map_or(1, |segment| segment.number + 1);
@@ -531,7 +570,7 @@ impl<D: Disk> OriginLog<D> {
         while self.segments.len() > 1 && self.segments[1].first_seq <= below {
             let (number, bytes) = (self.segments[0].number, self.segments[0].bytes);
             self.disk
-                .remove(number)
+                .remove_soon(number)
                 .map_err(|error| self.refused("remove a segment", error))?;
             self.segments.remove(0);
             self.first_seq = self.segments[0].first_seq.min(self.last_seq);

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
@@ -18,6 +18,8 @@ struct Memory {
     room: Rc<RefCell<Option<usize>>>,
     /// Bytes of each segment that a power cut leaves.
     forced: Rc<RefCell<BTreeMap<u64, usize>>>,
+    /// Nothing gets forced.
+    slow: Rc<Cell<bool>>,
 }
 
 impl Disk for Memory {
@@ -59,10 +61,16 @@ impl Disk for Memory {
             .truncate(bytes as usize);
         Ok(())
     }
-    fn force(&mut self, segment: u64) -> io::Result<()> {
+    fn force_soon(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_forced(&mut self, segment: u64) -> io::Result<bool> {
+        if self.slow.get() {
+            return Ok(false);
+        }
         let len = self.segments.borrow()[&segment].len();
         self.forced.borrow_mut().insert(segment, len);
-        Ok(())
+        Ok(true)
     }
     fn remove(&mut self, segment: u64) -> io::Result<()> {
         self.segments.borrow_mut().remove(&segment);
@@ -123,24 +131,68 @@ fn what_was_appended_is_found_after_reopening() {
     check(&mut log, 1, 40);
 }
 
+/// Of the two newest segments, for all others were forced before the newest was made.
 #[test]
 fn every_torn_end_is_cut_and_the_log_goes_on() {
     let whole = filled(25);
-    let last = *whole.segments.borrow().keys().last().unwrap();
-    let len = whole.segments.borrow()[&last].len();
-    for cut in 0..len {
-        let disk = Memory::default();
-        *disk.segments.borrow_mut() = whole.segments.borrow().clone();
-        disk.segments.borrow_mut().get_mut(&last).unwrap().truncate(cut);
-        let (mut log, recovery) = open(&disk).unwrap();
-        let next = recovery.last_seq + 1;
-        assert!(next > 15 && next <= 26, "{cut} {next}");
-        log.append_batch(next, next, &[body(next)]).unwrap();
-        drop(log);
-        let (mut log, recovery) = open(&disk).unwrap();
-        assert_eq!((recovery.last_seq, recovery.torn_bytes), (next, 0));
-        check(&mut log, 1, next);
+    let newest: Vec<u64> = whole.segments.borrow().keys().copied().rev().take(2).collect();
+    for segment in newest {
+        for cut in 0..whole.segments.borrow()[&segment].len() {
+            let disk = Memory::default();
+            *disk.segments.borrow_mut() = whole.segments.borrow().clone();
+            disk.segments
+                .borrow_mut()
+                .get_mut(&segment)
+                .unwrap()
+                .truncate(cut);
+            let (mut log, recovery) = open(&disk).unwrap();
+            let next = recovery.last_seq + 1;
+            assert!(next > 8 && next <= 26, "{segment} {cut} {next}");
+            log.append_batch(next, next, &[body(next)]).unwrap();
+            drop(log);
+            let (mut log, recovery) = open(&disk).unwrap();
+            assert_eq!((recovery.last_seq, recovery.torn_bytes), (next, 0));
+            check(&mut log, 1, next);
+        }
     }
+}
+
+/// With every batch forced, but not the positions: nothing of the segment behind a torn position is lost.
+#[test]
+fn a_torn_position_ends_no_log() {
+    let disk = Memory::default();
+    let (mut log, _) = open(&disk).unwrap();
+    let mut seq = 0;
+    while disk.segments.borrow().len() < 3 {
+        seq += 1;
+        log.append_batch(seq, seq, &[body(seq)]).unwrap();
+        log.append_position(b"where the stream stood").unwrap();
+    }
+    let before = *disk.segments.borrow().keys().rev().nth(1).unwrap();
+    disk.segments
+        .borrow_mut()
+        .entry(before)
+        .and_modify(|bytes| bytes.truncate(bytes.len() - 1));
+    let (mut log, recovery) = open(&disk).unwrap();
+    assert_eq!(recovery.last_seq, seq);
+    assert!(recovery.torn_bytes > 0);
+    check(&mut log, 1, seq);
+}
+
+#[test]
+fn a_slow_disk_lets_the_log_go_on_in_one_segment() {
+    let disk = filled(12);
+    let (mut log, _) = open(&disk).unwrap();
+    let count = disk.segments.borrow().len();
+    disk.slow.set(true);
+    for seq in 13..=60 {
+        log.append_batch(seq, seq, &[body(seq)]).unwrap();
+    }
+    assert_eq!(disk.segments.borrow().len(), count);
+    disk.slow.set(false);
+    log.append_batch(61, 61, &[body(61)]).unwrap();
+    assert_eq!(disk.segments.borrow().len(), count + 1);
+    check(&mut log, 1, 61);
 }
 
 #[test]
@@ -233,22 +285,21 @@ proptest! {
     }
 }
 
-/// Positions are forced by nobody. One that ended a full segment was lost in a power cut that left the next
-/// segment, and the log was refused as damaged in its middle.
+/// Positions are forced by nobody. One that ended a full segment was lost in a power cut that left the segments behind
+/// it, and the log was refused as damaged in its middle.
 #[test]
-fn a_full_segment_is_on_disk_before_the_next_one_begins() {
+fn all_but_the_two_newest_segments_are_on_disk() {
     let disk = Memory::default();
     let (mut log, _) = open(&disk).unwrap();
     (0..40).for_each(|_| log.append_position(b"where the stream stood").unwrap());
-    let newest = *disk.segments.borrow().keys().last().unwrap();
-    assert!(newest > 2);
-    let forced = disk.forced.borrow();
-    for (segment, bytes) in disk
-        .segments
-        .borrow()
-        .iter()
-        .filter(|(segment, _)| **segment != newest)
-    {
-        assert_eq!(forced.get(segment), Some(&bytes.len()), "segment {segment}");
+    let segments = disk.segments.borrow();
+    let older = segments.len().checked_sub(2).unwrap();
+    assert!(older > 1);
+    for (segment, bytes) in segments.iter().take(older) {
+        assert_eq!(
+            disk.forced.borrow().get(segment),
+            Some(&bytes.len()),
+            "segment {segment}"
+        );
     }
 }

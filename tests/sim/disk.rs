@@ -14,6 +14,8 @@ use crate::random::Random;
 struct File {
     bytes: Vec<u8>,
     forced: usize,
+    /// Forcing it has begun.
+    asked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -28,10 +30,9 @@ struct State {
 pub struct SimDisk(Rc<RefCell<State>>);
 
 impl SimDisk {
-    /// Forces the newest segment, as the program does.
+    /// Forces what was written, as the program does.
     pub fn force(&self) {
-        if let Some(mut file) = self.0.borrow_mut().files.last_entry() {
-            let file = file.get_mut();
+        for file in self.0.borrow_mut().files.values_mut() {
             file.forced = file.bytes.len();
         }
     }
@@ -113,11 +114,21 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn force(&mut self, segment: u64) -> io::Result<()> {
+    fn force_soon(&mut self, segment: u64) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.files.get_mut(&segment).ok_or_else(missing)?.asked = true;
+        Ok(())
+    }
+
+    /// It takes until it is asked for the second time.
+    fn is_forced(&mut self, segment: u64) -> io::Result<bool> {
         let mut state = self.0.borrow_mut();
         let file = state.files.get_mut(&segment).ok_or_else(missing)?;
+        if std::mem::take(&mut file.asked) {
+            return Ok(false);
+        }
         file.forced = file.bytes.len();
-        Ok(())
+        Ok(true)
     }
 
     fn remove(&mut self, segment: u64) -> io::Result<()> {
