@@ -200,6 +200,7 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
         node: RefCell::new(node),
         apply: Notify::new(),
         fence: Cell::default(),
+        asks_again: Cell::default(),
         applying: Cell::default(),
         stream: Notify::new(),
         links: roster.all().map(|_| RefCell::default()).collect(),

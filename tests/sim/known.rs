@@ -4,7 +4,10 @@
 /// Why a failure is known, if it is.
 pub fn reason(failure: &str) -> Option<&'static str> {
     const KNOWN: [(&str, &str); 2] = [
-        ("key stream", "a stream is settled as a whole"),
+        (
+            "key stream",
+            "a stream with groups, or trimmed to a length, is settled as a whole",
+        ),
         (
             "key pushes",
             "a flush and the push behind it are taken the wrong way round",

@@ -2,10 +2,12 @@
 //! is in flight has been executed.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use crate::causality::Dot;
+use crate::causality::{Dot, Vector};
 use crate::command::effect::Effect;
 use crate::converge::content::Content;
+use crate::converge::entries;
 use crate::converge::operation::Operation;
 use crate::converge::replay::Root;
 
@@ -35,6 +37,8 @@ pub(super) struct Step {
     pub dot: Option<Dot>,
     /// That it has no effect tells nothing of the key: it is [joint](Operation::joint), or stands under a condition.
     pub is_mute: bool,
+    /// What it saw, when it is an operation as it came: the database may refuse it, or trim more than that.
+    pub as_it_came: Option<Rc<Vector>>,
 }
 
 impl Step {
@@ -44,6 +48,7 @@ impl Step {
             effect,
             dot: None,
             is_mute: false,
+            as_it_came: None,
         }
     }
 
@@ -53,6 +58,7 @@ impl Step {
             effect: op.effect.clone(),
             dot: Some(op.dot),
             is_mute: false,
+            as_it_came: None,
         }
     }
 }
@@ -106,21 +112,38 @@ impl Actual {
         }
     }
 
-    /// After the commands of a transaction; `next` gives the content after each, and what was removed behind it.
+    /// The trace after an operation of ours. An entry that was refused as it came is still to be put in its place; a
+    /// trim as it came may have taken more than it saw.
+    fn extend_by(&mut self, step: &Step, dot: Dot, effective: bool) {
+        if let Some(past) = &step.as_it_came {
+            if matches!(step.effect, Effect::StreamAdd { .. }) && !effective {
+                return;
+            }
+            let is_unseen = |(_, done): &(Root, Vec<Dot>)| done.iter().any(|dot| !past.includes(*dot));
+            if entries::trim_of(&step.effect).is_some() && self.trace.as_ref().is_some_and(is_unseen) {
+                self.trace = None;
+                return;
+            }
+        }
+        self.extend(&step.effect, dot);
+    }
+
+    /// After the commands of a transaction; `next` gives the content after each, whether it took effect, and what was
+    /// removed behind it.
     fn take<'a>(
         &mut self,
         flight: &Flight,
-        mut next: impl FnMut(Content, &Step) -> (Content, Option<&'a Effect>),
+        mut next: impl FnMut(Content, &Step) -> (Content, bool, Option<&'a Effect>),
     ) {
         if let Some(root) = flight.restart {
             self.trace = Some((root, Vec::new()));
         }
         for (at, step) in flight.steps.iter().enumerate() {
             let content = std::mem::replace(&mut self.content, Content::unknown());
-            let (content, removed) = next(content, step);
+            let (content, effective, removed) = next(content, step);
             self.content = content;
             match step.dot {
-                Some(dot) => self.extend(&step.effect, dot),
+                Some(dot) => self.extend_by(step, dot, effective),
                 None if flight.restart.is_some() && at == 0 => {}
                 None if matches!(step.effect, Effect::Expire { .. }) => {}
                 None => self.trace = None,
@@ -135,7 +158,9 @@ impl Actual {
 
     fn foresee(&mut self, flight: &Flight) {
         self.take(flight, |content, step| {
-            (content.after_if_possible(&step.effect), None)
+            let refused =
+                matches!(&step.effect, Effect::StreamAdd { id, .. } if entries::refuses(&content, id));
+            (content.after_if_possible(&step.effect), !refused, None)
         });
     }
 }
@@ -195,10 +220,14 @@ impl Held {
             };
             self.actual_mut()
                 .take(&flight, |content, step| match took.next() {
-                    None => (content.after(&step.effect), None),
-                    Some(took) if took.effect => (content.after(&step.effect), took.removed.as_ref()),
-                    Some(took) if step.is_mute => (content, took.removed.as_ref()),
-                    Some(took) => (content.after_no_effect(&step.effect), took.removed.as_ref()),
+                    None => (content.after(&step.effect), true, None),
+                    Some(took) if took.effect => (content.after(&step.effect), true, took.removed.as_ref()),
+                    Some(took) if step.is_mute => (content, false, took.removed.as_ref()),
+                    Some(took) => (
+                        content.after_no_effect(&step.effect),
+                        false,
+                        took.removed.as_ref(),
+                    ),
                 });
         }
     }
