@@ -12,16 +12,16 @@ use super::{CertificateName, Error, FileFault, Identity, LinkTls, Moment, Notice
 use crate::causality::SiteId;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::ServerName;
+use rustls::server::Acceptor;
+use rustls::{ClientConfig, ServerConfig};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use rustls::server::Acceptor;
-use rustls::{ClientConfig, ServerConfig};
-use std::sync::Arc;
 use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsConnector, client, server};
 use zeroize::Zeroizing;
 

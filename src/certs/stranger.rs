@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, PeerIncompatible,
-    ServerConfig, SignatureScheme, version,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError,
+    PeerIncompatible, ServerConfig, SignatureScheme, version,
 };
 use std::sync::Arc;
 
@@ -70,7 +70,9 @@ impl ClientCertVerifier for Stranger {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -85,7 +87,9 @@ impl ServerCertVerifier for Stranger {
     ) -> Result<ServerCertVerified, TlsError> {
         match self.pinned.as_ref() == Some(&fingerprint(end_entity)) {
             true => Ok(ServerCertVerified::assertion()),
-            false => Err(TlsError::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+            false => Err(TlsError::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            )),
         }
     }
 
@@ -108,7 +112,9 @@ impl ServerCertVerifier for Stranger {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 

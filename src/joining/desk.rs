@@ -1,9 +1,9 @@
 //! The inviter's side: the invitations that are open, and who may come in with one.
 
+use super::Fingerprint;
 use super::frames::{Ask, Frame, Hex, Name};
 use super::line::check_address;
 use super::proof::{Bound, Prover, Secret};
-use super::Fingerprint;
 use crate::causality::{Roster, SiteId};
 
 /// Most invitations that are open at a time.
@@ -28,7 +28,9 @@ pub struct Desk {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeskError {
     /// Too many are open.
-    #[error("{INVITATIONS_MAX} invitations are open; withdraw them first: syncer admin cluster invitation withdraw")]
+    #[error(
+        "{INVITATIONS_MAX} invitations are open; withdraw them first: syncer admin cluster invitation withdraw"
+    )]
     TooMany,
 }
 
@@ -43,6 +45,8 @@ pub struct Standing {
     pub peers: Vec<SiteId>,
     /// Of these, the one whose file the new site's certificate already stands in.
     pub known_as: Option<SiteId>,
+    /// Whether the site that asks has taken part before, so that its name is worn.
+    pub is_former: bool,
     /// Whether every log still has its first operation.
     pub has_whole_logs: bool,
     /// Whether this site's database is known to have been empty at its first start.
@@ -53,7 +57,9 @@ pub struct Standing {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRefused {
     /// No invitation of this name is open.
-    #[error("no such invitation is open: it was used, withdrawn or has expired, or this syncer was started again since")]
+    #[error(
+        "no such invitation is open: it was used, withdrawn or has expired, or this syncer was started again since"
+    )]
     NoInvitation,
     /// The proof is wrong.
     #[error("the proof of the invitation's secret is wrong")]
@@ -69,6 +75,11 @@ pub enum JoinRefused {
     /// The name is taken.
     #[error("site {0} is a peer already; remove it first: syncer admin cluster peer remove {0}")]
     Known(SiteId),
+    /// The name was another one's.
+    #[error(
+        "site {0} has taken part before, and its operations are in the logs; a new site needs a new name"
+    )]
+    Former(SiteId),
     /// The name is our own.
     #[error("site {0} is the site that invites; every site needs a name of its own")]
     Ourselves(SiteId),
@@ -159,7 +170,11 @@ impl Desk {
     ) -> Result<Frame, JoinRefused> {
         self.expire(now_unix_s);
         let named = |open: &Open| open.secret.name() == ask.invitation.0;
-        let at = self.open.iter().position(named).ok_or(JoinRefused::NoInvitation)?;
+        let at = self
+            .open
+            .iter()
+            .position(named)
+            .ok_or(JoinRefused::NoInvitation)?;
         let open = self.open.get_mut(at).ok_or(JoinRefused::NoInvitation)?;
         let bound = Bound {
             database_id: ask.database_id.clone(),
@@ -198,6 +213,9 @@ fn admit(bound: &Bound, standing: &Standing) -> Result<(), JoinRefused> {
     }
     if standing.peers.contains(&site) {
         return Err(JoinRefused::Known(site));
+    }
+    if standing.is_former {
+        return Err(JoinRefused::Former(site));
     }
     if let Some(peer) = standing.known_as {
         return Err(JoinRefused::Certificate(peer));

@@ -92,7 +92,15 @@ impl Invitation {
     pub fn line(&self) -> Zeroizing<String> {
         // Large enough from the start: a text that grows leaves copies of the secret behind.
         let mut line = Zeroizing::new(String::with_capacity(LINE_BYTES_MAX));
-        for part in [SCHEME, &self.address, "/", &self.database_id, "/", self.site.as_str(), "/"] {
+        for part in [
+            SCHEME,
+            &self.address,
+            "/",
+            &self.database_id,
+            "/",
+            self.site.as_str(),
+            "/",
+        ] {
             line.push_str(part);
         }
         hex(&mut line, self.fingerprint.as_bytes());
@@ -133,7 +141,11 @@ impl Invitation {
             site: site.parse().map_err(|_| damaged("the site"))?,
             fingerprint: Fingerprint::from_hex(fingerprint).ok_or(damaged("the fingerprint"))?,
             secret: Secret::new(bytes),
-            until_unix_s: until.parse().ok().filter(|_| is_number).ok_or(damaged("the end"))?,
+            until_unix_s: until
+                .parse()
+                .ok()
+                .filter(|_| is_number)
+                .ok_or(damaged("the end"))?,
         })
     }
 }
@@ -147,7 +159,12 @@ pub fn check_address(address: &str) -> Result<&str, &'static str> {
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let is_host = match bracketed {
         Some(v6) => v6.parse::<core::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        }
     };
     if !is_host {
         return Err("the host is neither a name nor an address (IPv6 stands in brackets)");
@@ -171,7 +188,11 @@ pub(super) fn hex(to: &mut String, bytes: &[u8]) {
 
 /// Fills `bytes` from text; whether the text was exactly that.
 pub(super) fn unhex(text: &str, bytes: &mut [u8]) -> bool {
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |b: u8| {
+        char::from(b)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     if text.len() != bytes.len() * 2 {
         return false;
     }

@@ -66,7 +66,9 @@ impl Secret {
     pub(super) fn name(&self) -> [u8; NAME_BYTES] {
         let tag = hmac::sign(&self.key(), b"syncer-join/1 name");
         let mut name = [0; NAME_BYTES];
-        name.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        name.iter_mut()
+            .zip(tag.as_ref())
+            .for_each(|(to, from)| *to = *from);
         name
     }
 
@@ -74,7 +76,10 @@ impl Secret {
     pub(super) fn prove(&self, prover: Prover, bound: &Bound) -> [u8; PROOF_BYTES] {
         let tag = hmac::sign(&self.key(), &message(prover, bound));
         let mut proof = [0; PROOF_BYTES];
-        proof.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        proof
+            .iter_mut()
+            .zip(tag.as_ref())
+            .for_each(|(to, from)| *to = *from);
         proof
     }
 

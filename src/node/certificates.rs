@@ -25,8 +25,8 @@ use super::start::Error;
 use crate::causality::SiteId;
 use crate::certs::io::{Change, Material, Pair, Sources, Store, Watch, ensure, now};
 use crate::certs::{
-    CertificateName, Error as Fault, Expiry, Identity, Moment, Notice, Own, RETRY_MS, Role, TlsVersion, Verdict,
-    Watched,
+    CertificateName, Error as Fault, Expiry, Identity, Moment, Notice, Own, RETRY_MS, Role, TlsVersion,
+    Verdict, Watched,
 };
 use crate::config::{self, Settings};
 use crate::control::{CertificateView, CertificatesView, ClusterRequest, Response};

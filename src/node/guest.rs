@@ -36,7 +36,9 @@ pub enum JoinError {
     #[error(transparent)]
     Line(#[from] LineError),
     /// The invitation is for another database.
-    #[error("the invitation is for database {invited}, this site's configuration is for {ours} (database_id)")]
+    #[error(
+        "the invitation is for database {invited}, this site's configuration is for {ours} (database_id)"
+    )]
     Database {
         /// As invited.
         invited: String,
@@ -44,10 +46,14 @@ pub enum JoinError {
         ours: String,
     },
     /// A site cannot join itself.
-    #[error("site {0} has given this invitation out itself; use it at the new site, which needs a name of its own")]
+    #[error(
+        "site {0} has given this invitation out itself; use it at the new site, which needs a name of its own"
+    )]
     Ourselves(SiteId),
     /// It is known already.
-    #[error("site {0} is a peer already; `syncer admin cluster peer list` shows it, `... peer remove {0}` forgets it")]
+    #[error(
+        "site {0} is a peer already; `syncer admin cluster peer list` shows it, `... peer remove {0}` forgets it"
+    )]
     Known(SiteId),
     /// Nobody could reach this site.
     #[error("say where the other site reaches this one, --address HOST:PORT: {0}")]
@@ -141,7 +147,12 @@ impl Guest {
         let address = match address {
             Some(address) => address,
             None if !settings.hosts().is_empty() => settings.link.listen.clone(),
-            None => return Err(JoinError::Address(format!("link.listen is {}", settings.link.listen))),
+            None => {
+                return Err(JoinError::Address(format!(
+                    "link.listen is {}",
+                    settings.link.listen
+                )));
+            }
         };
         check_address(&address).map_err(|why| JoinError::Address(format!("{address:?}: {why}")))?;
         let lock = crate::log::io::lock(&settings.data_dir).map_err(Error::from)?;
@@ -196,7 +207,10 @@ impl Guest {
         let mut stream = connect(&url, tls.as_ref(), PATIENCE).await.map_err(unknown)?;
         let name = format!("syncer-{}-join", self.settings.site);
         greet(&mut stream, &url, &name).await.map_err(unknown)?;
-        let text = match command(&mut stream, &[b"INFO", b"keyspace"]).await.map_err(unknown)? {
+        let text = match command(&mut stream, &[b"INFO", b"keyspace"])
+            .await
+            .map_err(unknown)?
+        {
             Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
             _ => return Err(JoinError::Unknown("INFO keyspace gives no text".to_owned())),
         };
@@ -256,7 +270,9 @@ impl Guest {
     }
 
     async fn dial(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, JoinError> {
-        let Invitation { address, fingerprint, .. } = &self.invitation;
+        let Invitation {
+            address, fingerprint, ..
+        } = &self.invitation;
         let unreachable = |why: String| JoinError::Unreachable {
             address: address.clone(),
             why,
@@ -264,7 +280,8 @@ impl Guest {
         let socket = tokio::time::timeout(PATIENCE, TcpStream::connect(address.as_str())).await;
         let socket = socket.map_err(|_| unreachable("no answer".to_owned()))?;
         let socket = socket.map_err(|error| unreachable(error.to_string()))?;
-        let settings = pinned_client(&self.material.own, &fingerprint.to_string(), ALPN).map_err(Error::from)?;
+        let settings =
+            pinned_client(&self.material.own, &fingerprint.to_string(), ALPN).map_err(Error::from)?;
         let stream = dial_pinned(settings, socket, PATIENCE).await;
         stream.map_err(|error| match &error {
             // Without an open invitation nobody but a peer is listened to.
@@ -326,7 +343,10 @@ mod tests {
     #[test]
     fn the_keyspace_of_a_server() {
         assert_eq!(keyspace("db0:keys=12,expires=0,avg_ttl=0\r"), Some((0, 12)));
-        assert_eq!(keyspace("db15:keys=3,expires=0,avg_ttl=0,subexpiry=0"), Some((15, 3)));
+        assert_eq!(
+            keyspace("db15:keys=3,expires=0,avg_ttl=0,subexpiry=0"),
+            Some((15, 3))
+        );
         for text in ["# Keyspace", "", "db:keys=1", "db0:keys=x"] {
             assert_eq!(keyspace(text), None, "{text}");
         }

@@ -22,8 +22,8 @@ use crate::causality::SiteId;
 use crate::certs::{Moment, fingerprint, stranger_server};
 use crate::control::{ClusterRequest, KeyText, Response};
 use crate::joining::{
-    ALPN, Ask, Desk, FRAME_BYTES_MAX, Fingerprint, Frame, FrameError, Invitation, JoinRefused, SECRET_BYTES, Secret,
-    Standing, check_address,
+    ALPN, Ask, Desk, FRAME_BYTES_MAX, Fingerprint, Frame, FrameError, Invitation, JoinRefused, SECRET_BYTES,
+    Secret, Standing, check_address,
 };
 
 /// How long one side waits for the other's word.
@@ -113,7 +113,9 @@ impl Host {
     /// Answers what is asked about peers and invitations.
     pub fn answer(&self, request: &ClusterRequest) -> Response {
         let done = match request {
-            ClusterRequest::PeerList => peers::list(&self.shared.configured).map_err(|error| error.to_string()),
+            ClusterRequest::PeerList => {
+                peers::list(&self.shared.configured).map_err(|error| error.to_string())
+            }
             ClusterRequest::PeerRemove { site } => peers::remove(&self.shared.configured, site).map(|site| {
                 tracing::warn!(peer = %site, "the peer is removed");
                 self.shared.again.notify_one();
@@ -213,8 +215,11 @@ impl Host {
         };
         let leaf = chain.first().ok_or(TalkError::Order)?;
         let guest = Fingerprint::parse(&fingerprint(leaf)).ok_or(TalkError::Order)?;
-        let standing = self.standing(chain)?;
-        let welcome = self.desk.borrow_mut().judge(&ask, guest, &standing, now_unix_s())?;
+        let standing = self.standing(ask.site.0, chain)?;
+        let welcome = self
+            .desk
+            .borrow_mut()
+            .judge(&ask, guest, &standing, now_unix_s())?;
         let fits = self.keeper.fits(ask.site.0, leaf).await;
         fits.map_err(TalkError::Unfit)?;
         say(stream, &welcome).await?;
@@ -229,7 +234,9 @@ impl Host {
         let site = ask.site.0;
         let folder = peers::Folder::of(&self.shared.settings.data_dir);
         // Another one of this name may have come meanwhile, with an invitation of its own.
-        let known = folder.read().map_err(|error| TalkError::Unfit(error.to_string()))?;
+        let known = folder
+            .read()
+            .map_err(|error| TalkError::Unfit(error.to_string()))?;
         if known.iter().any(|joined| joined.peer.site == site) {
             return Err(JoinRefused::Known(site).into());
         }
@@ -240,7 +247,7 @@ impl Host {
         Ok(())
     }
 
-    fn standing(&self, chain: &[CertificateDer<'_>]) -> Result<Standing, TalkError> {
+    fn standing(&self, guest: SiteId, chain: &[CertificateDer<'_>]) -> Result<Standing, TalkError> {
         let node = self.shared.node.borrow();
         let settings = &self.shared.settings;
         let mut origins = node.site.roster().all();
@@ -249,6 +256,7 @@ impl Host {
             me: self.me().ok_or(TalkError::Order)?,
             peers: settings.peers.iter().map(|peer| peer.site).collect(),
             known_as: self.keeper.identify(chain),
+            is_former: super::logs::has_log(&settings.data_dir, &settings.database_id, guest),
             has_whole_logs: origins.all(|origin| node.site.journal().first(origin) <= 1),
             began_empty: began::was_empty(&settings.data_dir),
         })

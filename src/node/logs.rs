@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::position::Position;
-use crate::causality::{Roster, Seq, SiteIx, Vector};
+use crate::causality::{Roster, Seq, SiteId, SiteIx, Vector};
 use crate::flow::{Journal, JournalError};
 use crate::log::io::FileDisk;
 use crate::log::{LogError, OriginLog, Recovery};
@@ -177,6 +177,15 @@ impl Logs {
     pub fn first(&self, origin: SiteIx) -> Seq {
         self.origins[origin.at()].log.first_seq()
     }
+}
+
+/// Whether a site that is none of the roster has operations in a log here.
+pub(super) fn has_log(data_dir: &Path, database_id: &str, site: SiteId) -> bool {
+    let dir = data_dir.join("log").join(site.as_str());
+    let settings = crate::log::Settings::default();
+    // What cannot be read may hold some.
+    dir.exists()
+        && crate::log::io::open(&dir, database_id, site, settings).map_or(true, |(log, _)| log.last_seq() > 0)
 }
 
 fn found(recovery: &Recovery, roster: &Roster) -> Option<Position> {

@@ -111,14 +111,19 @@ impl Folder {
             path: path.to_owned(),
             why,
         };
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_stem()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         let site = name.parse::<SiteId>().map_err(|why| damaged(why.to_string()))?;
         let text = std::fs::read_to_string(path).map_err(Folder::system(path))?;
         let row: Row = toml::from_str(&text).map_err(|why| damaged(why.message().to_owned()))?;
         check_address(&row.address).map_err(|why| damaged(why.to_owned()))?;
         let others = row.others.iter().map(|other| other.parse::<SiteId>());
         Ok(Joined {
-            others: others.collect::<Result<_, _>>().map_err(|why| damaged(why.to_string()))?,
+            others: others
+                .collect::<Result<_, _>>()
+                .map_err(|why| damaged(why.to_string()))?,
             peer: Peer {
                 site,
                 address: row.address,
@@ -203,8 +208,16 @@ pub(super) fn list(settings: &Settings) -> Result<String, PeersError> {
         let from = if is_configured { "configuration" } else { "joined" };
         let certificate = std::fs::read(&peer.certificate).map_err(|why| why.to_string());
         let shown = certificate.and_then(|pem| leaf(&pem).map_err(|why| why.to_string()));
-        let shown = shown.map_or_else(|why| format!("{}: {why}", peer.certificate.display()), |(_, print)| print);
-        format!("{:<17}{:<15}{:<28}{shown}", peer.site.as_str(), from, peer.address)
+        let shown = shown.map_or_else(
+            |why| format!("{}: {why}", peer.certificate.display()),
+            |(_, print)| print,
+        );
+        format!(
+            "{:<17}{:<15}{:<28}{shown}",
+            peer.site.as_str(),
+            from,
+            peer.address
+        )
     };
     let lines: Vec<String> = all.peers.iter().map(line).collect();
     Ok(match lines.is_empty() {
@@ -218,13 +231,17 @@ pub(super) fn list(settings: &Settings) -> Result<String, PeersError> {
 /// # Errors
 /// In words, why not.
 pub(super) fn remove(settings: &Settings, said: &str) -> Result<SiteId, String> {
-    let site: SiteId = said.parse().map_err(|why: crate::causality::SiteIdError| why.to_string())?;
+    let site: SiteId = said
+        .parse()
+        .map_err(|why: crate::causality::SiteIdError| why.to_string())?;
     match Folder::of(&settings.data_dir).remove(site) {
         Ok(true) => Ok(site),
         Ok(false) if settings.peers.iter().any(|peer| peer.site == site) => Err(format!(
             "site {site} stands in the configuration file; take its [[peer]] block out, and start the syncer again"
         )),
-        Ok(false) => Err(format!("site {site} is no peer; `syncer admin cluster peer list` names them")),
+        Ok(false) => Err(format!(
+            "site {site} is no peer; `syncer admin cluster peer list` names them"
+        )),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -253,12 +270,18 @@ mod tests {
         assert_eq!(list(&alone).unwrap(), "this site has no peers");
         let certificate = CertificateDer::from(vec![1, 2, 3]);
         let others = [site("a"), site("b"), site("c")];
-        folder.keep(site("b"), "b.example.net:9400", &certificate, &others).unwrap();
+        folder
+            .keep(site("b"), "b.example.net:9400", &certificate, &others)
+            .unwrap();
         let (all, missing) = with_joined(&alone).unwrap();
         assert_eq!(all.peers.len(), 1);
         assert_eq!(all.peers[0].address, "b.example.net:9400");
         assert_eq!(missing, [site("c")], "neither this site nor a peer of it");
-        assert!(list(&alone).unwrap().starts_with("b                joined         b.example.net:9400"));
+        assert!(
+            list(&alone)
+                .unwrap()
+                .starts_with("b                joined         b.example.net:9400")
+        );
         assert!(remove(&alone, "c").unwrap_err().contains("is no peer"));
         assert_eq!(remove(&alone, "b"), Ok(site("b")));
         assert_eq!(folder.read().unwrap(), []);
@@ -271,7 +294,9 @@ mod tests {
         let configured = settings(dir.path(), block);
         assert!(remove(&configured, "b").unwrap_err().contains("[[peer]] block"));
         let certificate = CertificateDer::from(vec![1, 2, 3]);
-        Folder::of(dir.path()).keep(site("b"), "h:2", &certificate, &[]).unwrap();
+        Folder::of(dir.path())
+            .keep(site("b"), "h:2", &certificate, &[])
+            .unwrap();
         let (all, _) = with_joined(&configured).unwrap();
         assert_eq!((all.peers.len(), all.peers[0].address.as_str()), (1, "h:1"));
     }
@@ -281,9 +306,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let alone = settings(dir.path(), "");
         std::fs::create_dir(dir.path().join("peers")).unwrap();
-        for text in ["address = 1", "address = \"h\"\nothers = []", "address = \"h:1\"\nothers = [\"B\"]"] {
+        for text in [
+            "address = 1",
+            "address = \"h\"\nothers = []",
+            "address = \"h:1\"\nothers = [\"B\"]",
+        ] {
             std::fs::write(dir.path().join("peers/b.toml"), text).unwrap();
-            assert!(with_joined(&alone).unwrap_err().to_string().contains("b.toml is damaged"), "{text}");
+            assert!(
+                with_joined(&alone)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("b.toml is damaged"),
+                "{text}"
+            );
         }
         assert_eq!(remove(&alone, "b"), Ok(site("b")));
     }
