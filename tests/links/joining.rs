@@ -84,7 +84,7 @@ fn sites_join_and_leave() {
     refused(&join(b, &line), "not empty");
     refused(
         &b.command("join", &[&line, "--yes", "--agreed"]),
-        "the others began with empty ones",
+        "the other sites began with empty ones",
     );
     b.server.client().ok("FLUSHALL");
     let part = line.split('/').nth(6).unwrap();
