@@ -115,7 +115,7 @@ fn sites_join_and_leave() {
 
     // A third site joins both, or does not start.
     let (a, b, c) = (&cluster.sites[0], &cluster.sites[1], &cluster.sites[2]);
-    refused(&join(b, &invite(a)), "syncer");
+    refused(&join(b, &invite(a)), "is a peer already");
     let line = invite(a);
     assert!(done(&join(c, &line)).contains("join site b as well"));
     cluster.sites[2].start();
