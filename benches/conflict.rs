@@ -1,5 +1,5 @@
 //! What a hot key in conflict costs: two sites write it at full speed, each sees the other some writes late, and
-//! nothing is stable yet.
+//! nothing is stable yet. Between two writes of this key each site writes others.
 //!
 //! The state grows with every operation, so each line is one run from an empty key to that many operations: the
 //! time in all, for each operation. Every 32 operations the key is compared, and what was submitted comes back.
@@ -17,6 +17,8 @@ const A: SiteIx = SiteIx(0);
 const B: SiteIx = SiteIx(1);
 /// How far each site is behind the other, and how many operations there are between two comparisons.
 const LAG: u64 = 32;
+/// Of so many operations of a site one is on this key.
+const OF_ALL: u64 = 3;
 const TIME: u64 = 1_700_000_000_000;
 
 /// The effect of the operation with this number.
@@ -28,15 +30,11 @@ fn name(number: u64) -> Bytes {
 
 fn operation(number: u64, effect: Effect) -> Operation {
     // Even numbers are A's.
-    let (site, seq) = if number.is_multiple_of(2) {
-        (A, number / 2 + 1)
-    } else {
-        (B, number / 2 + 1)
-    };
-    let other = if site == A { B } else { A };
+    let (site, other) = if number.is_multiple_of(2) { (A, B) } else { (B, A) };
+    let seq = (number / 2 + 1) * OF_ALL;
     let mut past = Vector::zero(2);
     past.advance(site, seq - 1);
-    past.advance(other, (number / 2).saturating_sub(LAG) / 8 * 8);
+    past.advance(other, (number / 2).saturating_sub(LAG) * OF_ALL / 8 * 8);
     Operation {
         dot: Dot { site, seq },
         past: Rc::new(past),
@@ -93,6 +91,18 @@ fn hash_removals(number: u64) -> Effect {
     }
 }
 
+/// Few members that come, go and count, now and then the whole key goes or is made anew: it is empty as often as not.
+fn sorted(number: u64) -> Effect {
+    let member = name(number * 7 % 4);
+    match (number * 5 + number / 16) % 16 {
+        0 if number.is_multiple_of(32) => Effect::Derived,
+        0 => Effect::Del,
+        1..=5 => Effect::SortedRemove(vec![member]),
+        6..=9 => Effect::SortedCount { member, delta: 1.0 },
+        _ => Effect::SortedAdd(vec![(number as f64, member)]),
+    }
+}
+
 fn run(operations: u64, effect: Load) -> f64 {
     let operations: Vec<Operation> = (0..operations)
         .map(|number| operation(number, effect(number)))
@@ -115,11 +125,12 @@ fn run(operations: u64, effect: Load) -> f64 {
 
 fn main() {
     let smoke = !std::env::args().any(|arg| arg == "--bench");
-    let loads: [(&str, Load); 4] = [
+    let loads: [(&str, Load); 5] = [
         ("counter", counter),
         ("hash", hash),
         ("hash, HINCRBY", hash_counter),
         ("hash, 1/8 HDEL", hash_removals),
+        ("sorted set that comes and goes", sorted),
     ];
     for (name, effect) in loads {
         for operations in [1_000, 10_000] {

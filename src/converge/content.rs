@@ -334,6 +334,29 @@ pub fn add(value: &Value, delta: i64) -> Option<Value> {
     }
 }
 
+/// The sum, if it is the same in whatever order these are added: on the way there no sum can overflow.
+pub fn add_in_any_order(value: &Value, deltas: impl Iterator<Item = i64>) -> Option<Value> {
+    let number = match value {
+        Value::Absent => 0,
+        Value::Plus(number) => *number,
+        Value::Bytes(text) => integer(text)?,
+        Value::Member | Value::Bit(_) | Value::Score(_) | Value::ScorePlus(_) => return None,
+    };
+    let (mut up, mut down, mut any) = (0_i64, 0_i64, false);
+    for delta in deltas {
+        any = true;
+        up = up.checked_add(delta.max(0))?;
+        down = down.checked_add(delta.min(0))?;
+    }
+    number.checked_add(up)?;
+    let sum = number.checked_add(down)? + up;
+    Some(match value {
+        _ if !any => value.clone(),
+        Value::Plus(_) => Value::Plus(sum),
+        _ => Value::Bytes(Bytes::from(sum.to_string())),
+    })
+}
+
 /// Adds to a score; `None` where the database would refuse (the sum is not a number).
 pub fn add_score(value: &Value, delta: f64) -> Option<Value> {
     let (sum, make): (f64, fn(f64) -> Value) = match value {

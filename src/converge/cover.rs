@@ -18,12 +18,20 @@ use crate::causality::Vector;
 pub(super) struct Cover<'a> {
     /// Of those that take the whole key.
     resets: Option<Vector>,
-    /// Of those of each type: they take the key from every other type.
+    /// Of those of each type: they take the key from every other type. None if there is but one.
     kinds: Vec<(Kind, Vector)>,
     /// Of those that take the place of an element.
     elements: BTreeMap<&'a Bytes, Vector>,
     /// All, where pasts are not enough: a part of a snapshot yields to what it has not seen, or a rule is switched off.
     beside: Vec<&'a Operation>,
+}
+
+/// The part of it that one element needs.
+#[derive(Debug)]
+pub(super) struct ElementCover<'c, 'a> {
+    cover: &'c Cover<'a>,
+    element: &'c Bytes,
+    past: Option<&'c Vector>,
 }
 
 impl<'a> Cover<'a> {
@@ -33,20 +41,21 @@ impl<'a> Cover<'a> {
         if has_state || off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
             cover.beside = operations.to_vec();
         }
+        let mut known = operations.iter().map(|op| kind_of(&op.effect)).filter(is_known);
+        let first = known.next();
+        let has_one_kind = known.all(|kind| Some(kind) == first);
         for op in operations {
             let kind = kind_of(&op.effect);
             if is_reset(&op.effect) {
                 join(&mut cover.resets, &op.past);
             }
-            if kind != Kind::Unknown {
+            if !has_one_kind && is_known(&kind) {
                 cover.join_kind(kind, &op.past);
             }
-            // All that one names it overwrites, or none.
-            let overwrites = op
-                .elements()
-                .next()
-                .is_some_and(|element| op.overwrites_element(element));
-            for element in op.elements().filter(|_| overwrites) {
+            if !op.overwrites() {
+                continue;
+            }
+            for element in op.elements() {
                 match cover.elements.get_mut(element) {
                     Some(past) => {
                         past.join(&op.past);
@@ -58,6 +67,11 @@ impl<'a> Cover<'a> {
             }
         }
         cover
+    }
+
+    /// Whether all operations are of one type, as far as they have one.
+    pub fn has_one_kind(&self) -> bool {
+        self.kinds.is_empty()
     }
 
     fn join_kind(&mut self, kind: Kind, past: &Vector) {
@@ -90,10 +104,16 @@ impl<'a> Cover<'a> {
 
     /// Whether a later operation overwrote this element of an operation.
     pub fn element_of(&self, op: &Operation, element: &Bytes) -> bool {
-        let past = self.elements.get(element);
-        past.is_some_and(|past| past.includes(op.dot))
-            || op.is_state() && self.is_overwritten_beside(op, element)
-            || off(Mutation::AddWins) && self.is_removed_beside(op, element)
+        self.of_element(element).covers(op)
+    }
+
+    /// What covers operations on one element.
+    pub fn of_element<'c>(&'c self, element: &'c Bytes) -> ElementCover<'c, 'a> {
+        ElementCover {
+            past: self.elements.get(element),
+            cover: self,
+            element,
+        }
     }
 
     fn is_overwritten_beside(&self, op: &Operation, element: &Bytes) -> bool {
@@ -105,6 +125,19 @@ impl<'a> Cover<'a> {
         let mut removals = self.beside.iter().filter(|other| !is_write(&other.effect));
         removals.any(|other| other.overwrites_element(element) && other.dot != op.dot && !op.sees(other.dot))
     }
+}
+
+impl ElementCover<'_, '_> {
+    /// Whether a later operation overwrote what this one did to the element.
+    pub fn covers(&self, op: &Operation) -> bool {
+        self.past.is_some_and(|past| past.includes(op.dot))
+            || op.is_state() && self.cover.is_overwritten_beside(op, self.element)
+            || off(Mutation::AddWins) && self.cover.is_removed_beside(op, self.element)
+    }
+}
+
+fn is_known(kind: &Kind) -> bool {
+    *kind != Kind::Unknown
 }
 
 /// Joins a past to those known.

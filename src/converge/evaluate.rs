@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::content::{Content, Kind, TEXT, Value, add, add_score, kind_of};
+use super::content::{Content, Kind, TEXT, Value, add, add_in_any_order, add_score, kind_of};
 use super::cover::Cover;
 use super::expiry::register;
 use super::mutation::{Mutation, off};
@@ -34,16 +34,8 @@ pub fn evaluate(base: &Content, operations: &[Operation], enders: &[Operation]) 
 
 pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Content {
     let cover = Cover::of(operations);
-    let alive: Vec<&Operation> = operations
-        .iter()
-        .copied()
-        .filter(|op| is_alive(op, &cover))
-        .collect();
     let base_alive = !covers_base(base, operations);
-    let kind = match alive
-        .iter()
-        .max_by_key(|op| (!off(Mutation::TypeConflict)).then(|| op.order()))
-    {
+    let kind = match latest_alive(operations, &cover) {
         Some(latest) => kind_of(&latest.effect),
         None if base_alive && base.kind == Kind::Unknown => removal_kind(operations),
         None if base_alive => base.kind,
@@ -58,6 +50,9 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
     content.kind = kind;
     match kind {
         Kind::Text => {
+            let alive: Vec<&Operation> = (operations.iter().copied())
+                .filter(|op| is_alive(op, &cover))
+                .collect();
             evaluate_text(&mut content, &alive);
             put_pieces(&mut content, &alive, &cover);
         }
@@ -68,6 +63,17 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
         Content::absent()
     } else {
         content
+    }
+}
+
+/// The latest operation that is alive; where all are of one type, some one that is.
+fn latest_alive<'a>(operations: &[&'a Operation], cover: &Cover<'_>) -> Option<&'a Operation> {
+    let mut alive = operations.iter().rev().filter(|op| is_alive(op, cover));
+    match cover.has_one_kind() {
+        true => alive.next().copied(),
+        false => alive
+            .max_by_key(|op| (!off(Mutation::TypeConflict)).then(|| op.order()))
+            .copied(),
     }
 }
 
@@ -122,23 +128,28 @@ fn evaluate_text(content: &mut Content, alive: &[&Operation]) {
         Some(Effect::Set { value, .. }) => Value::Bytes(value.clone()),
         _ => content.get(&TEXT),
     };
-    let mut counts: Vec<&&Operation> = alive
-        .iter()
-        .filter(|op| matches!(op.effect, Effect::Count { .. }))
-        .collect();
-    counts.sort_by_key(|op| op.order());
+    let counts = alive.iter().filter_map(|op| match op.effect {
+        Effect::Count { delta } => Some((*op, delta)),
+        _ => None,
+    });
+    value = add_counts(value, counts.collect());
+    content.rest_unknown = false;
+    content.elements.insert(TEXT, value);
+}
+
+/// Adds them up, in the order in which they were written where that matters.
+fn add_counts(value: Value, mut counts: Vec<(&Operation, i64)>) -> Value {
+    let deltas = counts.iter().map(|(_, delta)| *delta);
+    if !off(Mutation::CountersAddUp)
+        && let Some(sum) = add_in_any_order(&value, deltas)
+    {
+        return sum;
+    }
+    counts.sort_by_key(|(op, _)| op.order());
     if off(Mutation::CountersAddUp) {
         counts.truncate(1);
     }
-    for op in counts {
-        if let Effect::Count { delta } = op.effect
-            && let Some(sum) = add(&value, delta)
-        {
-            value = sum;
-        }
-    }
-    content.rest_unknown = false;
-    content.elements.insert(TEXT, value);
+    (counts.iter()).fold(value, |value, (_, delta)| add(&value, *delta).unwrap_or(value))
 }
 
 fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[&Operation], cover: &Cover<'_>) {
@@ -155,26 +166,32 @@ fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[&Operation
 }
 
 fn evaluate_element(content: &Content, element: &Bytes, touching: &[&Operation], cover: &Cover<'_>) -> Value {
+    let later = cover.of_element(element);
     let mut alive: Vec<&Operation> = touching
         .iter()
         .copied()
-        .filter(|op| !cover.key_of(op) && !cover.element_of(op, element))
+        .filter(|op| !cover.key_of(op) && !later.covers(op))
         .collect();
-    alive.sort_by_key(|op| (!off(Mutation::ElementLatestWins)).then(|| op.order()));
-    let latest = alive.iter().rev().find_map(|op| op.assigned(element));
-    let overwritten = touching.iter().any(|op| op.overwrites_element(element));
-    let mut value = match latest {
+    let overwrites = |op: &&Operation| op.overwrites_element(element);
+    let latest = (alive.iter())
+        .filter(|op| op.assigns())
+        .max_by_key(|op| (!off(Mutation::ElementLatestWins)).then(|| op.order()))
+        .and_then(|op| op.assigned(element));
+    let value = match latest {
         Some(value) => value,
-        None if overwritten => Value::Absent,
+        None if touching.iter().any(overwrites) => Value::Absent,
         None => content.get(element),
     };
-    for op in alive {
-        let sum = match &op.effect {
-            Effect::HashCount { delta, .. } => add(&value, *delta),
-            Effect::SortedCount { delta, .. } => add_score(&value, *delta),
-            _ => continue,
-        };
-        value = sum.unwrap_or(value);
-    }
-    value
+    alive.retain(|op| matches!(op.effect, Effect::HashCount { .. } | Effect::SortedCount { .. }));
+    let counts = alive.iter().filter_map(|op| match op.effect {
+        Effect::HashCount { delta, .. } => Some((*op, delta)),
+        _ => None,
+    });
+    let value = add_counts(value, counts.collect());
+    alive.retain(|op| matches!(op.effect, Effect::SortedCount { .. }));
+    alive.sort_by_key(|op| (!off(Mutation::ElementLatestWins)).then(|| op.order()));
+    alive.iter().fold(value, |value, op| match op.effect {
+        Effect::SortedCount { delta, .. } => add_score(&value, delta).unwrap_or(value),
+        _ => value,
+    })
 }

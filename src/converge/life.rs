@@ -11,13 +11,15 @@
 //! Invariant: `enders` holds, of all operations that are not folded, those that ended something and whose past is
 //! in no other's.
 
+mod presence;
+
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::content::{Content, Kind, TEXT, Value, kind_of};
+use self::presence::Presence;
+use super::content::{Content, Kind, kind_of};
 use super::evaluate::{evaluate_value, is_reset, is_write};
 use super::operation::Operation;
 use crate::causality::{Dot, Hlc, Seq, Vector};
@@ -25,11 +27,6 @@ use crate::command::effect::{Effect, SetExpiry};
 
 /// A new ghost is put to one of so many last ones, if it continues it.
 const CHAINS_OPEN: usize = 8;
-/// Elements that are looked at before all of the past is.
-const WITNESSES: usize = 64;
-
-/// What took something away, each with its past.
-type Threats = BTreeMap<Dot, Rc<Vector>>;
 
 /// What is known of a key's presence.
 #[derive(Debug)]
@@ -38,27 +35,12 @@ pub(super) struct Life {
     base: Content,
     ghosts: Vec<Ghost>,
     enders: Vec<Operation>,
-    /// The type of the first operation, and of most.
-    kind: Kind,
-    deletes: Threats,
-    /// Operations of other types.
-    others: Threats,
-    elements: BTreeMap<Bytes, Element>,
-    /// Elements that were put there lately.
-    witnesses: VecDeque<Bytes>,
+    presence: Presence,
     /// Something tells that the key had gone, beside removals of elements.
     has_reset: bool,
     has_state: bool,
     /// All that is in some operation's past.
     seen: Option<Vector>,
-}
-
-/// What happened to one element; a string is one.
-#[derive(Debug, Default)]
-struct Element {
-    /// By site, in order: what puts it there.
-    creations: Vec<Vec<Seq>>,
-    removals: Threats,
 }
 
 /// Superseded operations of one site.
@@ -77,11 +59,7 @@ impl Life {
             base: Content::unknown(),
             ghosts: Vec::new(),
             enders: Vec::new(),
-            kind: Kind::Unknown,
-            deletes: Threats::new(),
-            others: Threats::new(),
-            elements: BTreeMap::new(),
-            witnesses: VecDeque::new(),
+            presence: Presence::new(),
             has_reset: false,
             has_state: false,
             seen: None,
@@ -113,47 +91,8 @@ impl Life {
 
     fn note(&mut self, op: &Operation) {
         self.has_state |= op.is_state();
-        let kind = kind_of(&op.effect);
-        if self.kind == Kind::Unknown {
-            self.kind = kind;
-        }
-        let is_other = kind != Kind::Unknown && kind != self.kind;
-        self.has_reset |= is_other || is_reset(&op.effect);
-        if is_other {
-            self.others.insert(op.dot, Rc::clone(&op.past));
-        } else if op.effect == Effect::Del {
-            self.deletes.insert(op.dot, Rc::clone(&op.past));
-        } else if !is_write(&op.effect) {
-            for name in op.elements() {
-                let removals = &mut self.element(name).removals;
-                removals.insert(op.dot, Rc::clone(&op.past));
-            }
-        } else if matches!(op.effect, Effect::Set { .. } | Effect::Count { .. }) {
-            self.element(&TEXT).put(op.dot);
-            self.witness(&TEXT);
-        } else {
-            for name in op.elements() {
-                self.element(name).put(op.dot);
-                self.witness(name);
-            }
-        }
-    }
-
-    fn element(&mut self, name: &Bytes) -> &mut Element {
-        // Looked up twice so that the name is copied once: it must not hold the batch that it came in.
-        if !self.elements.contains_key(name) {
-            self.elements
-                .insert(Bytes::copy_from_slice(name), Element::default());
-        }
-        self.elements.entry(name.clone()).or_default()
-    }
-
-    fn witness(&mut self, name: &Bytes) {
-        let mut recent = self.witnesses.iter().take(CHAINS_OPEN);
-        if recent.all(|known| known != name) {
-            self.witnesses.truncate(WITNESSES - 1);
-            self.witnesses.push_front(Bytes::copy_from_slice(name));
-        }
+        self.presence.note(op);
+        self.has_reset |= tells_of_end(&op.effect, self.presence.kind());
     }
 
     fn end(&mut self, op: &Operation) {
@@ -165,6 +104,7 @@ impl Life {
     /// All is asked again, in an order that causality allows.
     fn review(&mut self, late: &Operation, operations: &[Operation]) {
         self.enders.clear();
+        self.presence.forget_views();
         // In a chain only the first can have found no key.
         let ghosts = self.ghosts.iter().map(Ghost::first);
         let there = operations.iter().chain([late]).map(Cow::Borrowed);
@@ -191,14 +131,15 @@ impl Life {
             } => return false,
             _ => {}
         }
-        if !self.may_be_gone() || self.is_surely_there(op) {
+        if !self.may_be_gone() {
             return false;
         }
-        self.is_surely_gone(op) || self.looks_gone(op, operations)
+        let known = (!self.has_state).then(|| self.presence.ends(op, &self.base));
+        known.flatten().unwrap_or_else(|| self.looks_gone(op, operations))
     }
 
     /// Looks at all of the past.
-    fn looks_gone(&mut self, op: &Operation, operations: &[Operation]) -> bool {
+    fn looks_gone(&self, op: &Operation, operations: &[Operation]) -> bool {
         let kind = kind_of(&op.effect);
         let ghosts: Vec<Cow<'_, Operation>> =
             self.ghosts.iter().filter_map(|ghost| ghost.seen_by(op)).collect();
@@ -221,50 +162,14 @@ impl Life {
             return is_gone;
         }
         past.push(op);
-        let left = evaluate_value(&self.base, &past);
-        drop(ghosts);
-        let is_there = |(name, value): (Bytes, Value)| (value != Value::Absent).then_some(name);
-        let left_there = left.elements.into_iter().filter_map(is_there);
-        self.witnesses = left_there
-            .chain(self.witnesses.drain(..))
-            .take(WITNESSES)
-            .collect();
-        left.kind == Kind::Absent
+        evaluate_value(&self.base, &past).kind == Kind::Absent
     }
 
     /// Whether the key can be known to have gone. On a base that is not known, removals of elements tell nothing.
     fn may_be_gone(&self) -> bool {
-        let is_open = matches!(self.base.kind, Kind::Unknown | Kind::Other) || self.base.kind == self.kind;
+        let kind = self.base.kind;
+        let is_open = matches!(kind, Kind::Unknown | Kind::Other) || kind == self.presence.kind();
         self.has_reset || !self.base.rest_unknown || !is_open
-    }
-
-    /// Whether it saw some element be put there that nothing which it saw has taken away, nor does itself. That is
-    /// nearly always so, and spares looking at all of the past.
-    fn is_surely_there(&self, op: &Operation) -> bool {
-        let kind = kind_of(&op.effect);
-        let mut gone = Vector::zero(op.past.entries().count());
-        if self.has_state || kind != self.kind || join_seen(&self.others, op, &mut gone) {
-            return false;
-        }
-        let is_deleted = join_seen(&self.deletes, op, &mut gone);
-        let is_left = |name: &&Bytes| is_write(&op.effect) || !op.overwrites_element(name);
-        self.witnesses.iter().filter(is_left).any(|name| {
-            let mut gone = gone.clone();
-            let element = self.elements.get(name);
-            let is_removed = element.is_some_and(|element| join_seen(&element.removals, op, &mut gone));
-            let is_put = element.is_some_and(|element| element.is_put(op, &gone));
-            let is_in_base = || (self.base.elements.get(name)).is_some_and(|value| *value != Value::Absent);
-            is_put || !is_deleted && !is_removed && self.base.kind == kind && is_in_base()
-        })
-    }
-
-    /// Whether all that it saw is a DEL, and what that one saw.
-    fn is_surely_gone(&self, op: &Operation) -> bool {
-        let is_all = |(dot, past): (&Dot, &Rc<Vector>)| {
-            let seq_of = |site| past.get(site).max(if site == dot.site { dot.seq } else { 0 });
-            op.past.entries().all(|(site, seq)| seq <= seq_of(site))
-        };
-        !self.has_state && last_seen(&self.deletes, op).any(is_all)
     }
 
     /// An operation was superseded.
@@ -326,66 +231,23 @@ impl Life {
 
     fn forget(&mut self, seen: &Vector, kept: &[Operation]) {
         self.enders.retain(|op| !seen.includes(op.dot));
-        self.deletes.retain(|dot, _| !seen.includes(*dot));
-        self.others.retain(|dot, _| !seen.includes(*dot));
-        self.elements.retain(|_, element| !element.forget(seen));
-        let left = self.ghosts.iter().map(|ghost| &ghost.last).chain(kept);
-        self.has_state = left.clone().any(Operation::is_state);
-        self.has_reset = left
-            .map(|op| (&op.effect, kind_of(&op.effect)))
-            .any(|(effect, kind)| is_reset(effect) || kind != Kind::Unknown && kind != self.kind);
-    }
-}
-
-impl Element {
-    fn put(&mut self, dot: Dot) {
-        let site = dot.site.at();
-        if self.creations.len() <= site {
-            self.creations.resize(site + 1, Vec::new());
+        let left = || self.ghosts.iter().map(|ghost| &ghost.last).chain(kept);
+        if self.presence.forget(seen) {
+            self.presence = Presence::new();
+            let ghosts = self.ghosts.iter().flat_map(Ghost::all);
+            let all = ghosts.chain(kept.iter().map(Cow::Borrowed));
+            all.for_each(|op| self.presence.note(&op));
         }
-        let seqs = &mut self.creations[site];
-        seqs.insert(seqs.partition_point(|&seq| seq < dot.seq), dot.seq);
-    }
-
-    /// Whether something that this operation saw put it there, and is not gone.
-    fn is_put(&self, op: &Operation, gone: &Vector) -> bool {
-        op.past.entries().any(|(site, upto)| {
-            let seqs = self.creations.get(site.at()).map_or(&[][..], Vec::as_slice);
-            let seen = seqs.partition_point(|&seq| seq <= upto);
-            let last = seqs[..seen].last();
-            last.is_some_and(|&seq| !gone.includes(Dot { site, seq }))
-        })
-    }
-
-    /// Forgets what is included; whether nothing is left.
-    fn forget(&mut self, seen: &Vector) -> bool {
-        self.removals.retain(|dot, _| !seen.includes(*dot));
-        for (site, upto) in seen.entries() {
-            if let Some(seqs) = self.creations.get_mut(site.at()) {
-                seqs.drain(..seqs.partition_point(|&seq| seq <= upto));
-            }
-        }
-        self.removals.is_empty() && self.creations.iter().all(Vec::is_empty)
+        let kind = self.presence.kind();
+        self.has_state = left().any(Operation::is_state);
+        self.has_reset = left().any(|op| tells_of_end(&op.effect, kind));
     }
 }
 
-/// Of each site the last that this operation saw.
-fn last_seen<'a>(threats: &'a Threats, op: &'a Operation) -> impl Iterator<Item = (&'a Dot, &'a Rc<Vector>)> {
-    op.past.entries().filter_map(|(site, seq)| {
-        let seen = Dot { site, seq: 0 }..=Dot { site, seq };
-        threats.range(seen).next_back()
-    })
-}
-
-/// Adds what those saw that this operation saw; whether there is any. A site's operations see each other, so the last
-/// has seen what the earlier ones have.
-fn join_seen(threats: &Threats, op: &Operation, gone: &mut Vector) -> bool {
-    let mut any = false;
-    for (_, past) in last_seen(threats, op) {
-        gone.join(past);
-        any = true;
-    }
-    any
+/// Whether it tells that a key of this type had gone, beside removals of elements.
+fn tells_of_end(effect: &Effect, kind: Kind) -> bool {
+    let own = kind_of(effect);
+    is_reset(effect) || own != Kind::Unknown && own != kind
 }
 
 impl Ghost {
@@ -414,6 +276,11 @@ impl Ghost {
             time,
             ..self.last.clone()
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = Cow<'_, Operation>> {
+        let earlier = self.earlier.iter().map(|&one| Cow::Owned(self.at(one)));
+        earlier.chain([Cow::Borrowed(&self.last)])
     }
 
     fn first(&self) -> Cow<'_, Operation> {

@@ -112,6 +112,31 @@ impl Operation {
         }
     }
 
+    /// Whether it takes the place of what its elements held before, all of them.
+    pub fn overwrites(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::SetRemove(_)
+                | Effect::HashRemove(_)
+                | Effect::SortedRemove(_)
+                | Effect::Bits(_)
+                | Effect::HashSet(_)
+                | Effect::SortedAdd(_)
+        )
+    }
+
+    /// Whether it puts something absolute in its elements.
+    pub fn assigns(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::SetAdd(_)
+                | Effect::Union(_)
+                | Effect::Bits(_)
+                | Effect::HashSet(_)
+                | Effect::SortedAdd(_)
+        )
+    }
+
     /// What it puts in the element, if it puts anything absolute there (the last, when it names it twice).
     pub fn assigned(&self, element: &Bytes) -> Option<Value> {
         match &self.effect {

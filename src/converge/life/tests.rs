@@ -1,5 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::causality::SiteIx;
+use crate::causality::{Dot, SiteIx};
 use crate::converge::content::Expiry;
 use crate::converge::evaluate::evaluate;
 
@@ -119,7 +121,7 @@ fn what_all_have_seen_becomes_base() {
     seen.advance(SiteIx(2), 1);
     let (folded, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|op| seen.includes(op.dot));
     life.fold(&seen, &folded, &kept);
-    assert!(life.ghosts.is_empty() && life.deletes.is_empty());
+    assert!(life.ghosts.is_empty());
     let next = op(
         (1, 4),
         [0, 3, 1],
@@ -130,4 +132,98 @@ fn what_all_have_seen_becomes_base() {
         life.enders().iter().map(|op| op.dot).collect::<Vec<_>>(),
         [next.dot]
     );
+}
+
+/// One step of a random history: a site, which other site it has just heard of and how much (in eighths), and what it does.
+type Step = (u8, u8, u64, u8);
+
+/// What a site does, by its number. With `fights`, two types are among it.
+fn random_effect(number: u8, fights: bool) -> Effect {
+    let member = |number: u8| Bytes::from(vec![b'a' + number % 3]);
+    match number % 16 {
+        0 => Effect::Del,
+        1 => Effect::Derived,
+        2..=6 => Effect::SortedRemove(vec![member(number)]),
+        7 => Effect::SortedRemove(vec![member(0), member(1)]),
+        8..=9 => Effect::SortedCount {
+            member: member(number),
+            delta: 1.0,
+        },
+        10 if fights => Effect::SetAdd(vec![member(number)]),
+        _ => Effect::SortedAdd(vec![(f64::from(number), member(number))]),
+    }
+}
+
+/// Folds what everybody has seen, as [`KeyState`](crate::converge::KeyState) does.
+fn fold(life: &mut Life, kept: &mut Vec<Operation>, stable: &Vector) {
+    let mut seen = stable.clone();
+    loop {
+        let before = seen.clone();
+        let staying = kept.iter().filter(|op| !before.includes(op.dot));
+        staying.for_each(|op| seen.meet(&op.past));
+        life.meet_staying(&before, &mut seen);
+        if seen == before {
+            break;
+        }
+    }
+    let (folded, left) = std::mem::take(kept)
+        .into_iter()
+        .partition::<Vec<_>, _>(|op| seen.includes(op.dot));
+    life.fold(&seen, &folded, &left);
+    *kept = left;
+}
+
+/// Lives through a random history, and compares what is said of each operation with a look at all of its past.
+fn compare(steps: Vec<Step>, fights: bool) {
+    let mut observed = [const { [0_u64; 3] }; 3].to_vec();
+    let (mut life, mut kept): (Life, Vec<Operation>) = (Life::new(), Vec::new());
+    let mut made: Vec<Operation> = Vec::new();
+    for (at, (site, from, eighths, number)) in steps.into_iter().enumerate() {
+        let (me, from) = (usize::from(site % 3), usize::from(from % 3));
+        // It hears of some of that site's operations, and of all that those had seen.
+        let upto = observed[me][from].max(observed[from][from] * eighths.min(8) / 8);
+        let heard = made
+            .iter()
+            .find(|op| op.dot.site.at() == from && op.dot.seq == upto);
+        let past: Vec<u64> = heard.map_or(vec![0; 3], |op| op.past.entries().map(|(_, seq)| seq).collect());
+        (0..3).for_each(|of| observed[me][of] = observed[me][of].max(past[of]));
+        observed[me][from] = observed[me][from].max(upto);
+        let op = op(
+            (me as u8, observed[me][me] + 1),
+            observed[me],
+            random_effect(number, fights),
+        );
+        observed[me][me] += 1;
+        let looks_gone = life.looks_gone(&op, &kept);
+        life.add(&op, &kept);
+        let said = life.enders().iter().any(|ender| ender.dot == op.dot);
+        let is_asked = op.is_elementwise() && op.effect != Effect::Del;
+        assert!(!is_asked || said == looks_gone, "{op:?} after {made:?}");
+        if op.may_supersede() {
+            kept.extract_if(.., |older| op.supersedes(older))
+                .for_each(|older| life.bury(&older));
+        }
+        made.push(op.clone());
+        kept.push(op);
+        if at % 5 == 4 {
+            let mut stable = Vector::zero(3);
+            for of in 0..3 {
+                let lowest = observed.iter().map(|seen| seen[of]).min().unwrap_or_default();
+                stable.advance(SiteIx(of as u8), lowest);
+            }
+            fold(&mut life, &mut kept, &stable);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn presence_is_what_a_look_at_all_of_the_past_gives(
+        steps in prop::collection::vec((0..3_u8, 0..3_u8, 0..9_u64, any::<u8>()), 1..40),
+        fights in any::<bool>(),
+    ) {
+        compare(steps, fights);
+    }
 }
