@@ -268,6 +268,11 @@ fn who_knows_the_secret_may_still_not_fit() {
         ..a.clone()
     };
     refused(b.clone(), &former, &JoinRefused::Former(site("b")));
+}
+
+#[test]
+fn a_set_may_not_be_able_to_take_anybody() {
+    let (b, a) = (bound(), standing());
     let full = (0..63).map(|n| site(&format!("s{n}"))).collect();
     refused(
         b.clone(),

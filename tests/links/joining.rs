@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use crate::support::site::{Site, say};
+use crate::support::status::Status;
 use crate::support::{Cluster, LONG, wait_until};
 
 /// Three sites that do not know each other.
@@ -69,10 +70,27 @@ fn sites_join_and_leave() {
     client.ok("INCR n");
     cluster.sites[0].wait_read();
     cluster.sites[0].wait_status("everything is stable", |s| s.is_quiet());
-    let pid = cluster.sites[0].pid();
-    let (a, b, c) = (&cluster.sites[0], &cluster.sites[1], &cluster.sites[2]);
+    let line = nobody_comes_uninvited(&cluster);
+    a_second_joins(&mut cluster, &line);
+    a_third_joins_both(&mut cluster);
+    it_leaves(&mut cluster);
+    let secret = secret(&line);
+    for site in &cluster.sites {
+        assert!(
+            !site.log().contains(secret),
+            "a secret in the log of {}",
+            site.name
+        );
+    }
+}
 
-    // What is no invitation any more, and who may not come.
+fn secret(line: &str) -> &str {
+    line.split('/').nth(6).unwrap()
+}
+
+/// What is no invitation any more, and who may not come; gives an invitation that is still good.
+fn nobody_comes_uninvited(cluster: &Cluster) -> String {
+    let (a, b) = (&cluster.sites[0], &cluster.sites[1]);
     let withdrawn = invite(a);
     assert_eq!(done(&admin(a, "cluster invitation withdraw")), "1 withdrawn\n");
     refused(&join(b, &withdrawn), "no invitation is open there");
@@ -87,17 +105,22 @@ fn sites_join_and_leave() {
         "the other sites began with empty ones",
     );
     b.server.client().ok("FLUSHALL");
-    let part = line.split('/').nth(6).unwrap();
-    let wrong = line.replace(part, &"0".repeat(part.len()));
+    let wrong = line.replace(secret(&line), &"0".repeat(32));
     refused(&join(b, &wrong), "no such invitation is open");
+    line
+}
 
-    // b joins; what was stable without it is not stable any more.
-    let words = done(&join(b, &line));
+/// What was stable without the second site is not stable any more: what it writes before it has heard of anything
+/// conflicts with that.
+fn a_second_joins(cluster: &mut Cluster, line: &str) {
+    let (a, b, c) = (&cluster.sites[0], &cluster.sites[1], &cluster.sites[2]);
+    let pid = a.pid();
+    let words = done(&join(b, line));
     assert!(words.contains("start it: syncer run"), "{words}");
     wait_peers(a, &["b"]);
     assert_eq!(a.pid(), pid);
     assert!(done(&admin(a, "cluster peer list")).contains("joined"));
-    refused(&join(c, &line), "no invitation is open there");
+    refused(&join(c, line), "no invitation is open there");
     cluster.sites[0].stop();
     cluster.sites[1].start();
     cluster.sites[1].wait_status("the database is up", |s| s.database_is_up());
@@ -105,19 +128,19 @@ fn sites_join_and_leave() {
     cluster.sites[1].wait_read();
     cluster.sites[0].start();
     for (site, peer) in [(0, "b"), (1, "a")] {
-        cluster.sites[site].wait_status("the sites are connected", |s| {
-            s.database_is_up() && s.peer_is_up(peer)
-        });
+        let is_up = |s: &Status| s.database_is_up() && s.peer_is_up(peer);
+        cluster.sites[site].wait_status("the sites are connected", is_up);
     }
     cluster.wait_value(1, "GET n", "1");
     cluster.client(1).ok("INCR n");
     cluster.wait_value(0, "GET n", "2");
+}
 
-    // A third site joins both, or does not start.
+/// Or does not start.
+fn a_third_joins_both(cluster: &mut Cluster) {
     let (a, b, c) = (&cluster.sites[0], &cluster.sites[1], &cluster.sites[2]);
     refused(&join(b, &invite(a)), "is a peer already");
-    let line = invite(a);
-    assert!(done(&join(c, &line)).contains("join site b as well"));
+    assert!(done(&join(c, &invite(a))).contains("join site b as well"));
     cluster.sites[2].start();
     assert_eq!(cluster.sites[2].wait_for_end(), Some(1));
     let (b, c) = (&cluster.sites[1], &cluster.sites[2]);
@@ -128,10 +151,11 @@ fn sites_join_and_leave() {
     cluster.client(2).ok("INCR n");
     cluster.wait_value(0, "GET n", "3");
     cluster.converge();
+}
 
-    // And leaves.
-    for site in [0, 1] {
-        let site = &cluster.sites[site];
+/// And does not come back as a new one.
+fn it_leaves(cluster: &mut Cluster) {
+    for site in &cluster.sites[..2] {
         assert!(done(&admin(site, "cluster peer remove c")).contains("site c is removed here"));
     }
     let (a, b) = (&cluster.sites[0], &cluster.sites[1]);
@@ -139,16 +163,13 @@ fn sites_join_and_leave() {
     wait_peers(b, &["a"]);
     assert!(!done(&admin(b, "cluster peer list")).contains("\nc"));
     refused(&admin(a, "cluster peer remove c"), "is no peer");
+    a.wait_status("the others are connected", |s| s.peer_is_up("b"));
+    cluster.client(0).ok("INCR n");
+    cluster.wait_value(1, "GET n", "4");
     cluster.sites[2].stop();
-    // A site that took part does not come back as a new one; its own list is changed without a running syncer, too.
+    // Its own list is changed without a running syncer, too.
     let (a, c) = (&cluster.sites[0], &cluster.sites[2]);
     refused(&join(c, &invite(a)), "is a peer already");
     assert!(done(&admin(c, "cluster peer remove a")).contains("site a is removed here"));
     refused(&join(c, &invite(a)), "has taken part already");
-    a.wait_status("the others are connected", |s| s.peer_is_up("b"));
-    cluster.client(0).ok("INCR n");
-    cluster.wait_value(1, "GET n", "4");
-    for site in &cluster.sites {
-        assert!(!site.log().contains(part), "a secret in the log of {}", site.name);
-    }
 }
