@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
+use crate::support::ports::free_port;
 use crate::support::site::Site;
 use crate::support::{LONG, RedisServer, ServerOptions, wait_until};
 use crate::{Two, done, has_no_error, own_file, refusals, refused, wait_refused, wait_replaced};
@@ -208,8 +209,11 @@ fn the_process_is_not_dumpable() {
     let program = dir.path().join("syncer");
     std::fs::copy(env!("CARGO_BIN_EXE_syncer"), &program).unwrap();
     let config = dir.path().join("a.toml");
-    let text = "site = \"a\"\ndatabase_id = \"orders\"\ndatabase = \"redis://127.0.0.1:1\"\ndata_dir = \"data\"\n\
-                [link]\nlisten = \"127.0.0.1:0\"\n";
+    let text = format!(
+        "site = \"a\"\ndatabase_id = \"orders\"\ndatabase = \"redis://127.0.0.1:1\"\ndata_dir = \"data\"\n[link]\n\
+         listen = \"127.0.0.1:{}\"\n",
+        free_port()
+    );
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new(&program);
     command.args(["run", "--config"]).arg(&config);
@@ -218,7 +222,10 @@ fn the_process_is_not_dumpable() {
         command.uid(NOBODY).gid(NOBODY);
     }
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-    wait_until("the syncer answers", LONG, || data.join("control.sock").exists());
+    wait_until("the syncer answers", LONG, || {
+        assert_eq!(child.try_wait().unwrap(), None, "the syncer has ended");
+        data.join("control.sock").exists()
+    });
     let owner = |file: &str| {
         std::fs::metadata(format!("/proc/{}/{file}", child.id()))
             .unwrap()
