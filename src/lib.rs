@@ -21,6 +21,8 @@ pub mod capture;
 pub mod certs;
 pub mod control;
 pub mod converge;
+#[cfg(feature = "io")]
+pub mod joining;
 pub mod link;
 pub mod log;
 

@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         cli::Command::Run(args) => cli::run::run(&args),
         cli::Command::Status(args) => cli::status::status(&args),
         cli::Command::Admin(args) => cli::admin::admin(&args),
+        cli::Command::Invite(args) => cli::invite::invite(&args),
+        cli::Command::Join(args) => cli::join::join(&args),
         cli::Command::Demo(args) => cli::demo::demo(&args),
     };
     match outcome {

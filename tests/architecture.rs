@@ -22,7 +22,9 @@ const GROUND: &[&str] = &[
     "database",
 ];
 /// One step of the way each. They know the ground and never a neighbour.
-const STATIONS: &[&str] = &["apply", "capture", "certs", "control", "converge", "link", "log"];
+const STATIONS: &[&str] = &[
+    "apply", "capture", "certs", "control", "converge", "joining", "link", "log",
+];
 /// Both journeys, over the stations.
 const FLOW: &[&str] = &["flow"];
 /// What was said and what it means.

@@ -12,14 +12,17 @@ use super::{CertificateName, Error, FileFault, Identity, LinkTls, Moment, Notice
 use crate::causality::SiteId;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls::pki_types::ServerName;
+use rustls::server::Acceptor;
+use rustls::{ClientConfig, ServerConfig};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsConnector, client, server};
 use zeroize::Zeroizing;
 
 /// Longest PEM file.
@@ -194,7 +197,7 @@ fn params(identity: &Identity, hosts: &[String]) -> Result<CertificateParams, rc
 }
 
 /// Writes a file so that it is there whole and with its rights, or not at all, also after a power cut.
-fn write(dir: &Path, path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+pub(crate) fn write(dir: &Path, path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = PathBuf::from(unfinished);
@@ -264,6 +267,59 @@ where
     let stream = within(timeout, handshake).await?;
     let site = tls.admit(stream.get_ref().1)?;
     Ok((stream, site))
+}
+
+/// Who came.
+#[derive(Debug)]
+pub enum Arrival<S> {
+    /// A peer.
+    Peer(server::TlsStream<S>, SiteId),
+    /// Somebody with an invitation, who has shown a certificate.
+    Guest(server::TlsStream<S>),
+}
+
+/// Takes a peer's connection, or that of whoever asks for the protocol of guests, which has settings of its own.
+///
+/// # Errors
+/// Nobody we know and no guest, or not in time.
+pub async fn accept_guests<S>(
+    tls: &LinkTls,
+    (protocol, settings): (&[u8], Arc<ServerConfig>),
+    socket: S,
+    timeout: Duration,
+) -> Result<Arrival<S>, HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = async {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let named = hello.client_hello().alpn();
+        let is_guest = named.is_some_and(|mut named| named.any(|name| name == protocol));
+        let settings = if is_guest { settings } else { tls.server().clone() };
+        Ok((hello.into_stream(settings).await?, is_guest))
+    };
+    let (stream, is_guest) = within(timeout, handshake).await?;
+    if is_guest {
+        return Ok(Arrival::Guest(stream));
+    }
+    let site = tls.admit(stream.get_ref().1)?;
+    Ok(Arrival::Peer(stream, site))
+}
+
+/// Dials whoever shows the certificate with this fingerprint.
+///
+/// # Errors
+/// Somebody else answers, or not in time.
+pub async fn dial_pinned<S>(
+    settings: Arc<ClientConfig>,
+    socket: S,
+    timeout: Duration,
+) -> Result<client::TlsStream<S>, HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let nowhere = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
+    within(timeout, TlsConnector::from(settings).connect(nowhere, socket)).await
 }
 
 /// Opens the dialed connection to a peer. That the peer refuses *us* may show with TLS 1.3 only at the first

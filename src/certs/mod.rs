@@ -35,6 +35,8 @@ mod reload;
 #[cfg(feature = "io")]
 mod revocations;
 #[cfg(feature = "io")]
+mod stranger;
+#[cfg(feature = "io")]
 mod trust;
 #[cfg(feature = "io")]
 mod verify;
@@ -55,13 +57,15 @@ pub use facts::{Facts, fingerprint};
 pub use identity::{DATABASE_ID_BYTES_MAX, Identity, IdentityError};
 pub use moment::Moment;
 #[cfg(feature = "io")]
-pub use pem::{OwnFile, PeerFile, certificates, leaf, own, peer_file};
+pub use pem::{OwnFile, PeerFile, certificates, leaf, own, peer_file, text};
 #[cfg(feature = "io")]
 pub use policy::{LinkTls, Own};
 pub use refusal::PeerRefused;
 pub use reload::{RETRY_MS, Verdict, Watched};
 #[cfg(feature = "io")]
 pub use revocations::Revocations;
+#[cfg(feature = "io")]
+pub use stranger::{pinned_client, stranger_server};
 #[cfg(feature = "io")]
 pub use trust::{Role, Trust};
 

@@ -49,6 +49,11 @@ pub fn leaf(pem: &[u8]) -> Result<(Facts, String), FileFault> {
     Ok((facts, fingerprint(leaf)))
 }
 
+/// A certificate as the text of a PEM file.
+pub fn text(der: &CertificateDer<'_>) -> String {
+    ::pem::encode(&::pem::Pem::new("CERTIFICATE", der.to_vec()))
+}
+
 /// What a peer's file holds.
 #[derive(Debug)]
 pub struct PeerFile {

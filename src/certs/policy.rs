@@ -78,6 +78,11 @@ impl Own {
         }))
     }
 
+    /// For the handshake.
+    pub(super) fn resolver(&self) -> Arc<SingleCertAndKey> {
+        Arc::new(SingleCertAndKey::from(self.key.clone()))
+    }
+
     /// The certificate itself.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.leaf
@@ -119,7 +124,7 @@ impl LinkTls {
         let refused = |error: rustls::Error| Error::Tls(error.to_string());
         let trust = Arc::new(trust);
         let versions = versions(settings.tls_version_min);
-        let key = Arc::new(SingleCertAndKey::from(own.key.clone()));
+        let key = own.resolver();
 
         let mut server = ServerConfig::builder_with_provider(trust.provider().clone())
             .with_protocol_versions(&versions)

@@ -44,7 +44,9 @@ pub fn admin(args: &AdminArgs) -> Result<(), Failure> {
     match carry_out(&settings, &request)? {
         Response::Done(words) => Ok(writeln!(io::stdout(), "{}", words.trim_end())?),
         Response::Error(words) => Err(Failure::new(words)),
-        Response::Status(_) => Err(control::io::Error::Malformed("a status".to_owned()).into()),
+        Response::Status(_) | Response::Invitation { .. } => {
+            Err(control::io::Error::Malformed("something else".to_owned()).into())
+        }
     }
 }
 

@@ -40,7 +40,7 @@ pub fn init(args: &InitArgs) -> Result<(), Failure> {
 }
 
 /// Makes a directory that only its owner can enter. One that exists is left as it is.
-fn make_private(path: &Path) -> Result<(), Failure> {
+pub(super) fn make_private(path: &Path) -> Result<(), Failure> {
     let made = std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

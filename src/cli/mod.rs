@@ -5,6 +5,8 @@
 pub mod admin;
 pub mod demo;
 pub mod init;
+pub mod invite;
+pub mod join;
 mod logging;
 pub mod run;
 pub mod status;
@@ -36,9 +38,10 @@ const AFTER_HELP: &str = "\
 Try it:
   syncer demo                          two databases, two sites, a cut, and a comparison
 
-Join two sites, each with its own file:
-  syncer init --config a.toml          prints the certificate to hand to the other site
+Two sites, each with its own file:
   syncer run --config a.toml           runs until SIGTERM or Ctrl-C
+  syncer invite --config a.toml        prints a line for a new site
+  syncer join LINE --config b.toml     at the new site, before its first `syncer run`
   syncer status --config a.toml        how it is doing
   syncer admin --config a.toml WORDS   tell it what to do
 
@@ -56,6 +59,8 @@ pub enum Command {
     Run(run::RunArgs),
     Status(status::StatusArgs),
     Admin(admin::AdminArgs),
+    Invite(invite::InviteArgs),
+    Join(join::JoinArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -143,7 +148,8 @@ failed_from!(
     syncer::control::io::Error,
     syncer::control::words::WordsError,
     syncer::node::Error,
-    syncer::certs::Error
+    syncer::certs::Error,
+    syncer::node::JoinError
 );
 
 #[cfg(test)]

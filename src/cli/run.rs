@@ -55,6 +55,6 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     logging::start(&settings.tracing)?;
     die_whole();
     take_small_pages();
-    node::run(settings, password, args.agreed)?;
+    node::run(&settings, password.as_ref(), args.agreed)?;
     Ok(())
 }

@@ -88,6 +88,7 @@ pub fn ask(socket: &Path) -> Result<StatusView, control::io::Error> {
     match control::io::ask(socket, &Request::Status, ANSWER_TIME_MAX)? {
         Response::Status(view) => Ok(*view),
         Response::Error(words) | Response::Done(words) => Err(control::io::Error::Malformed(words)),
+        Response::Invitation { .. } => Err(control::io::Error::Malformed("an invitation".to_owned())),
     }
 }
 

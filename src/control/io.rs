@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -99,8 +100,9 @@ impl Server {
         })
     }
 
-    /// Answers requests until it is dropped. Must run on a `LocalSet`.
-    pub async fn serve(self, handler: impl AsyncFn(Request) -> Response + 'static) {
+    /// Answers requests until it is told to end or is dropped; who asked before the end still gets an answer. Must run
+    /// on a `LocalSet`.
+    pub async fn serve(self, ending: Rc<Notify>, handler: impl AsyncFn(Request) -> Response + 'static) {
         let handler = Rc::new(handler);
         let mut served = JoinSet::new();
         loop {
@@ -108,7 +110,11 @@ impl Server {
             if served.len() >= CONNECTIONS_MAX {
                 served.join_next().await;
             }
-            match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = ending.notified() => break,
+            };
+            match accepted {
                 Ok((stream, _)) => {
                     let handler = Rc::clone(&handler);
                     served.spawn_local(async move {
@@ -123,6 +129,7 @@ impl Server {
                 }
             }
         }
+        while served.join_next().await.is_some() {}
     }
 }
 

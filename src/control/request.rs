@@ -23,6 +23,13 @@ pub enum Request {
         /// The site's name.
         site: String,
     },
+    /// Another site is to be invited.
+    Invite {
+        /// Where it reaches this one; nothing if `link.listen` tells.
+        address: Option<String>,
+        /// For so many seconds.
+        valid_s: u64,
+    },
     /// Certificates and the cluster's settings; answered without a running syncer, too.
     Cluster(ClusterRequest),
 }
@@ -49,6 +56,15 @@ pub enum ClusterRequest {
     CertificateList,
     /// The files are looked at now.
     CertificateReload,
+    /// The other sites.
+    PeerList,
+    /// A peer that joined is none any more.
+    PeerRemove {
+        /// Which one.
+        site: String,
+    },
+    /// All invitations that are open are taken back.
+    InvitationWithdraw,
     /// The cluster's settings.
     ClusterShow,
     /// A setting of the cluster gets a value.
@@ -60,7 +76,7 @@ pub enum ClusterRequest {
     },
 }
 
-/// A private key on its way: not shown, and wiped from memory when it is dropped.
+/// A private key, or an invitation, on its way: not shown, and wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyText(Zeroizing<String>);
@@ -83,12 +99,19 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// A response: `{"status":{...}}`, `{"done":"..."}` or `{"error":"..."}`.
+/// A response: `{"status":{...}}`, `{"invitation":{...}}`, `{"done":"..."}` or `{"error":"..."}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
     /// The status of this syncer.
     Status(Box<StatusView>),
+    /// An invitation: its line, and for a human until when it is good and what to compare.
+    Invitation {
+        /// The line, with the secret in it.
+        line: KeyText,
+        /// The rest.
+        words: String,
+    },
     /// It was done: what, for a human.
     Done(String),
     /// Why the request was not served.

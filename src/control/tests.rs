@@ -184,6 +184,7 @@ mod socket {
     use std::io::{Read, Write};
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
     use std::time::Duration;
 
     const SOON: Duration = Duration::from_secs(5);
@@ -218,7 +219,7 @@ mod socket {
             scope.spawn(move || {
                 tokio::task::LocalSet::new().block_on(&runtime, async {
                     tokio::select! {
-                        () = server.serve(async |_| Response::Status(Box::new(view()))) => {}
+                        () = server.serve(Rc::default(), async |_| Response::Status(Box::new(view()))) => {}
                         _ = stopped => {}
                     }
                 });

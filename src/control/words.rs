@@ -85,6 +85,24 @@ const FORMS: &[Form] = &[
         "look at the files now, and tell what came of it",
         |_| about(ClusterRequest::CertificateReload),
     ),
+    (
+        &["cluster", "peer", "list"],
+        "the other sites, with where each is known from",
+        |_| about(ClusterRequest::PeerList),
+    ),
+    (
+        &["cluster", "peer", "remove", "<site>"],
+        "a site that joined by an invitation is no peer any more",
+        |said| {
+            let site = own(said.first()?);
+            about(ClusterRequest::PeerRemove { site })
+        },
+    ),
+    (
+        &["cluster", "invitation", "withdraw"],
+        "all invitations that nobody has used yet are void",
+        |_| about(ClusterRequest::InvitationWithdraw),
+    ),
     (&["cluster", "config"], "the cluster's settings", |_| {
         about(ClusterRequest::ClusterShow)
     }),
@@ -244,6 +262,15 @@ mod tests {
             (
                 "cluster certificate list",
                 Order::Cluster(ClusterRequest::CertificateList),
+            ),
+            ("cluster peer list", Order::Cluster(ClusterRequest::PeerList)),
+            (
+                "cluster peer remove b",
+                Order::Cluster(ClusterRequest::PeerRemove { site: own("b") }),
+            ),
+            (
+                "cluster invitation withdraw",
+                Order::Cluster(ClusterRequest::InvitationWithdraw),
             ),
             ("cluster config", Order::Cluster(ClusterRequest::ClusterShow)),
             (

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::MissedTickBehavior;
 
@@ -21,9 +22,11 @@ use super::cluster;
 use super::identity::{LinkIdentity, MoveOutcome, Moved};
 use super::shared::now_unix_ms;
 use super::start::Error;
+use crate::causality::SiteId;
 use crate::certs::io::{Change, Material, Pair, Sources, Store, Watch, ensure, now};
 use crate::certs::{
-    CertificateName, Error as Fault, Expiry, Identity, Moment, Notice, RETRY_MS, TlsVersion, Verdict, Watched,
+    CertificateName, Error as Fault, Expiry, Identity, Moment, Notice, Own, RETRY_MS, Role, TlsVersion,
+    Verdict, Watched,
 };
 use crate::config::{self, Settings};
 use crate::control::{CertificateView, CertificatesView, ClusterRequest, Response};
@@ -142,6 +145,32 @@ impl Keeper {
         view.held
             .extend(peers.map(|(site, end)| held(format!("peer:{site}"), "", end)));
         view
+    }
+
+    /// What the links prove themselves with.
+    pub fn own(&self) -> Own {
+        self.state.borrow().in_use.own.clone()
+    }
+
+    /// The peer that a chain speaks for.
+    pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Option<SiteId> {
+        self.state.borrow().in_use.tls.identify(chain).ok()
+    }
+
+    /// Whether a certificate could be that of one more peer.
+    pub async fn fits(&self, site: SiteId, certificate: &CertificateDer<'_>) -> Result<(), String> {
+        let certificate = certificate.clone().into_owned();
+        let judged = self.blocking(move |sources| {
+            let material = sources.judge_with(site, &certificate)?;
+            let trust = material.tls.trust();
+            let now = UnixTime::now();
+            let verified = trust.verify(&certificate, &[], Role::Client, Some(site), now);
+            verified.map_err(|why| Refused {
+                label: why.label(),
+                why: why.to_string(),
+            })
+        });
+        judged.await.map(|_| ()).map_err(|refused| refused.why)
     }
 
     /// Carries out what the administrator asks for.
@@ -396,6 +425,9 @@ fn links(moved: &[Moved]) -> String {
         let what = match outcome {
             MoveOutcome::Moved => "moved".to_owned(),
             MoveOutcome::NotConnected => "not connected; the next connection is made with it".to_owned(),
+            MoveOutcome::Revoked => {
+                "its certificate is revoked; the link ends after link.certificate_timeout".to_owned()
+            }
             MoveOutcome::Failed(why) => format!("NOT moved, it is tried again: {why}"),
         };
         words.push_str(&format!("\nlink to {site}: {what}"));

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use zeroize::Zeroizing;
 
 use super::certificates::{Refused, Seen, sources};
+use super::{joining, peers};
 use crate::certs::io::{Pair, Sources, Store, judge_own, now};
 use crate::certs::{CertificateName, Cluster, Expiry, Facts, TlsVersion, leaf};
 use crate::config::Settings;
@@ -13,16 +14,33 @@ use crate::control::{ClusterRequest, KeyText, Response};
 
 /// Carries out a request on the store, while no syncer runs with these settings.
 pub fn offline(settings: &Settings, request: &ClusterRequest) -> Response {
-    let done = match sources(settings) {
-        Ok(sources) => on_store(&sources, request),
-        Err(why) => Err(Refused {
-            label: "wrong_identity",
-            why: why.to_string(),
-        }),
+    let done = match request {
+        ClusterRequest::PeerList | ClusterRequest::PeerRemove { .. } | ClusterRequest::InvitationWithdraw => {
+            on_peers(settings, request).map_err(|why| Refused { label: "peers", why })
+        }
+        _ => match sources(settings) {
+            Ok(sources) => on_store(&sources, request),
+            Err(why) => Err(Refused {
+                label: "wrong_identity",
+                why: why.to_string(),
+            }),
+        },
     };
     match done {
         Ok(words) => Response::Done(words),
         Err(refused) => Response::Error(refused.why),
+    }
+}
+
+fn on_peers(settings: &Settings, request: &ClusterRequest) -> Result<String, String> {
+    match request {
+        ClusterRequest::PeerList => peers::list(settings).map_err(|error| error.to_string()),
+        ClusterRequest::PeerRemove { site } => {
+            // One that is just about to answer would not notice.
+            let _lock = crate::log::io::lock(&settings.data_dir).map_err(|error| error.to_string())?;
+            peers::remove(settings, site).map(joining::removed)
+        }
+        _ => Err("no syncer runs with this configuration; its invitations ended with it".to_owned()),
     }
 }
 

@@ -219,6 +219,8 @@ impl Connections {
         }
         *self.shared.links[connection.peer.at()].borrow_mut() = Rc::clone(&connection.wake);
         self.in_force.borrow_mut()[connection.peer.at()] = Some(Rc::clone(connection));
+        self.board
+            .shown(connection.site, &connection.chain, connection.role());
         self.board.stands(connection.site, Some(connection.generation));
         connection.established.send_replace(Some(true));
         Ok(())

@@ -16,11 +16,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::Instant;
 
 use crate::causality::SiteId;
-use crate::certs::LinkTls;
+use crate::certs::{LinkTls, PeerRefused, Role};
 
 /// One set of certificate, key and trust.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub enum MoveOutcome {
     NotConnected,
     /// Its link stays on the older connection, and why. It is tried again.
     Failed(String),
+    /// What the peer shows is revoked: its link is not asked, and ends in time.
+    Revoked,
 }
 
 /// A replacement that was taken back.
@@ -95,7 +98,8 @@ impl LinkIdentity {
     }
 
     /// Tries a new set: every link that is up opens a second connection with it, completes the greeting, and moves over.
-    /// Gives what came of it, for each peer. One replacement waits for the one before.
+    /// Gives what came of it, for each peer. One replacement waits for the one before. A link whose peer the new set
+    /// revokes has no say: else nobody could revoke an only peer.
     ///
     /// # Errors
     /// Links were up, and none could be established with it: what was in force before is again.
@@ -105,10 +109,15 @@ impl LinkIdentity {
         let number = self.used.get() + 1;
         self.used.set(number);
         let sites: Vec<SiteId> = tls.trust().sites().collect();
-        let up = self.board.begin(number);
+        let revoked = self.board.revoked(&tls);
+        let mut up = self.board.begin(number);
+        up.retain(|site| !revoked.contains(site));
         self.current.send_replace(Generation { number, tls });
         self.decided(&up, number).await;
-        let outcome = |site| self.board.outcome(site, number, up.contains(&site));
+        let outcome = |site| match revoked.contains(&site) {
+            true => MoveOutcome::Revoked,
+            false => self.board.outcome(site, number, up.contains(&site)),
+        };
         let moved: Vec<Moved> = sites
             .into_iter()
             .map(|site| Moved {
@@ -123,7 +132,9 @@ impl LinkIdentity {
         self.current.send_replace(before);
         let why = |site| match self.board.outcome(site, number, true) {
             MoveOutcome::Failed(why) => (site, why),
-            MoveOutcome::Moved | MoveOutcome::NotConnected => (site, NOT_UP.to_owned()),
+            MoveOutcome::Moved | MoveOutcome::NotConnected | MoveOutcome::Revoked => {
+                (site, NOT_UP.to_owned())
+            }
         };
         Err(ReplaceError {
             failures: up.into_iter().map(why).collect(),
@@ -162,6 +173,8 @@ struct Standing {
     up: Option<u64>,
     /// With which generation it could not be made last, and why.
     failed: Option<(u64, String)>,
+    /// What the peer showed on its link, and as which side.
+    shown: Option<(Vec<CertificateDer<'static>>, Role)>,
 }
 
 impl Board {
@@ -174,6 +187,28 @@ impl Board {
     pub fn stands(&self, site: SiteId, up: Option<u64>) {
         self.peers.borrow_mut().entry(site).or_default().up = up;
         self.changed.notify_one();
+    }
+
+    /// What the peer showed on the link that is up.
+    pub fn shown(&self, site: SiteId, chain: &[CertificateDer<'static>], role: Role) {
+        self.peers.borrow_mut().entry(site).or_default().shown = Some((chain.to_vec(), role));
+    }
+
+    /// The peers with links that are up whose certificates these settings take for revoked.
+    fn revoked(&self, tls: &LinkTls) -> Vec<SiteId> {
+        let peers = self.peers.borrow();
+        let is_revoked = |site: SiteId, standing: &Standing| {
+            let (chain, role) = standing.shown.as_ref().filter(|_| standing.up.is_some())?;
+            let (leaf, others) = chain.split_first()?;
+            let judged = tls
+                .trust()
+                .verify(leaf, others, *role, Some(site), UnixTime::now());
+            Some(matches!(judged, Err(PeerRefused::Revoked)))
+        };
+        let revoked = peers
+            .iter()
+            .filter(|(site, standing)| is_revoked(**site, standing) == Some(true));
+        revoked.map(|(site, _)| *site).collect()
     }
 
     /// A link could not be made with this generation.

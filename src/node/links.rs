@@ -14,10 +14,11 @@ use tokio_rustls::client::TlsStream;
 use super::connections::{Connection, Connections, REPLACED};
 use super::doorway::Guest;
 use super::identity::Generation;
+use super::joining::{Host, TalkError};
 use super::peer_flow::PeerFlow;
 use super::shared::Shared;
 use crate::causality::{SiteId, SiteIx};
-use crate::certs::io::{self as handshake, HandshakeError};
+use crate::certs::io::{self as handshake, Arrival, HandshakeError};
 use crate::certs::{LinkTls, PeerRefused};
 use crate::link::io::Closed;
 
@@ -35,6 +36,7 @@ pub(super) struct Links {
     pub shared: Rc<Shared>,
     pub connections: Rc<Connections>,
     pub identity: watch::Receiver<Generation>,
+    pub host: Rc<Host>,
     pub incarnation: u64,
 }
 
@@ -57,6 +59,15 @@ impl From<HandshakeError> for Down {
                 HandshakeError::Socket(_) => "handshake_broken",
             }),
             why: error.to_string(),
+        }
+    }
+}
+
+impl From<TalkError> for Down {
+    fn from(error: TalkError) -> Down {
+        Down {
+            reason: Some(error.label()),
+            why: format!("a site with an invitation: {error}"),
         }
     }
 }
@@ -101,7 +112,16 @@ impl Links {
         let timeout = self.shared.settings.link.connect_timeout;
         let socket = BufReader::with_capacity(READ_BYTES, socket);
         let Generation { number, tls } = self.identity.borrow().clone();
-        let (stream, site) = handshake::accept(&tls, socket, timeout).await?;
+        let (stream, site) = match self.host.door() {
+            None => handshake::accept(&tls, socket, timeout).await?,
+            Some(door) => match handshake::accept_guests(&tls, door, socket, timeout).await? {
+                Arrival::Peer(stream, site) => (stream, site),
+                Arrival::Guest(stream) => {
+                    let shown = chain(stream.get_ref().1);
+                    return self.host.receive(stream, &shown).await.map_err(Down::from);
+                }
+            },
+        };
         let peer = self.shared.node.borrow().site.roster().find(site);
         let peer = peer.ok_or_else(|| HandshakeError::from(PeerRefused::UnknownSite(site)))?;
         let chain = chain(stream.get_ref().1);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::position::Position;
-use crate::causality::{Roster, Seq, SiteIx};
+use crate::causality::{Roster, Seq, SiteId, SiteIx, Vector};
 use crate::flow::{Journal, JournalError};
 use crate::log::io::FileDisk;
 use crate::log::{LogError, OriginLog, Recovery};
@@ -66,10 +66,25 @@ impl Logs {
             roster: roster.clone(),
             origins,
             sync_each,
-            kept: position,
+            kept: None,
         };
+        logs.kept = position.map(|position| logs.with_newcomers(position));
         let position = logs.position();
         Ok((logs, position))
+    }
+
+    /// A site that the position does not know has seen nothing, so nothing is stable but what is not in the logs any
+    /// more: nobody can get that.
+    fn with_newcomers(&self, mut position: Position) -> Position {
+        if !position.names_all {
+            let mut trimmed = Vector::zero(self.roster.count());
+            for site in self.roster.all() {
+                trimmed.advance(site, self.first(site).saturating_sub(1));
+            }
+            position.stable.meet(&trimmed);
+            position.names_all = true;
+        }
+        position
     }
 
     /// Where the own log ends: the position record, or the last batch if it is later.
@@ -90,9 +105,10 @@ impl Logs {
             observed: last.observed_after(),
             stable,
             marked,
+            names_all: true,
         };
         match position {
-            None => Some(at_batch(crate::causality::Vector::zero(self.roster.count()), 0)),
+            None => Some(at_batch(Vector::zero(self.roster.count()), 0)),
             Some(position) => {
                 let same = position.source.replication_id == last.source.replication_id;
                 // A snapshot's batch begins a new history: its number tells that it is later.
@@ -161,6 +177,15 @@ impl Logs {
     pub fn first(&self, origin: SiteIx) -> Seq {
         self.origins[origin.at()].log.first_seq()
     }
+}
+
+/// Whether a site that is none of the roster has operations in a log here.
+pub(super) fn has_log(data_dir: &Path, database_id: &str, site: SiteId) -> bool {
+    let dir = data_dir.join("log").join(site.as_str());
+    let settings = crate::log::Settings::default();
+    // What cannot be read may hold some.
+    dir.exists()
+        && crate::log::io::open(&dir, database_id, site, settings).map_or(true, |(log, _)| log.last_seq() > 0)
 }
 
 fn found(recovery: &Recovery, roster: &Roster) -> Option<Position> {

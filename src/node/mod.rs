@@ -8,16 +8,20 @@
 //! Invariant: a borrow of the shared state never lives across an await.
 
 mod applier;
+mod began;
 mod boot;
 mod certificates;
 mod cluster;
 mod conflicts;
 mod connections;
 mod doorway;
+mod guest;
 pub mod identity;
+mod joining;
 mod links;
 mod logs;
 mod peer_flow;
+mod peers;
 mod position;
 mod reminders;
 mod shared;
@@ -26,4 +30,6 @@ mod start;
 mod status;
 
 pub use cluster::offline;
+pub use guest::{Guest, JoinError};
+pub use peers::PeersError;
 pub use start::{Error, run};

@@ -15,6 +15,9 @@ pub(super) struct Position {
     pub stable: Vector,
     /// The newest own operation that the database is known to have held.
     pub marked: Seq,
+    /// Whether every site of the roster is named in the record. What was stable without a site that has come since is
+    /// not stable with it.
+    pub names_all: bool,
 }
 
 const VERSION: u8 = 2;
@@ -63,6 +66,7 @@ impl Position {
             _ => 0,
         };
         let (mut observed, mut stable) = (Vector::zero(roster.count()), Vector::zero(roster.count()));
+        let mut named = 0;
         for _ in 0..sites {
             let len = usize::from(bytes.try_get_u8().ok()?);
             if bytes.remaining() < len + 16 {
@@ -71,6 +75,7 @@ impl Position {
             let name = SiteId::new(&bytes.split_to(len)).ok()?;
             let (seen, settled) = (bytes.get_u64_le(), bytes.get_u64_le());
             if let Some(site) = roster.find(name) {
+                named += 1;
                 observed.advance(site, seen);
                 stable.advance(site, settled);
             }
@@ -81,6 +86,7 @@ impl Position {
             observed,
             stable,
             marked,
+            names_all: named == roster.count(),
         })
     }
 }

@@ -49,7 +49,10 @@ pub(super) struct Node {
 
 /// Shared by all tasks of the one thread.
 pub(super) struct Shared {
+    /// With the peers that joined.
     pub settings: Settings,
+    /// As the configuration file has them.
+    pub configured: Settings,
     pub url: Url,
     /// The operator's word that all databases hold the same data: it counts for one snapshot.
     pub agreed: Cell<bool>,
@@ -75,6 +78,8 @@ pub(super) struct Shared {
     pub fatal: RefCell<Option<String>>,
     /// Tells that it must.
     pub ending: Notify,
+    /// The peers are others now: the syncer goes on with them as after a restart.
+    pub again: Notify,
     /// Something was observed that the others should hear of.
     pub moved: Notify,
 }
@@ -181,6 +186,7 @@ impl Shared {
             observed: node.site.observed().clone(),
             stable: node.site.stable().clone(),
             marked: node.site.marked(),
+            names_all: true,
         };
         if let Err(error) = node.site.journal_mut().append_position(&position) {
             tracing::error!(%error, "the position cannot be kept; a restart reads more of the stream again");

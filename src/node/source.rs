@@ -193,11 +193,14 @@ impl Sink for StreamSink<'_> {
             offset: position.offset,
             db: self.db,
         };
+        let was_new = self.is_new_site();
         let mut node = self.shared.node.borrow_mut();
         match self.snapshot.take() {
-            None => node
-                .site
-                .stream_begins(source.replication_id, source.offset, source.db),
+            None => {
+                super::began::note(&self.shared.settings.data_dir, was_new && self.keys == 0);
+                node.site
+                    .stream_begins(source.replication_id, source.offset, source.db);
+            }
             Some(snapshot) => {
                 self.keys = snapshot.keys();
                 node.site.set_time(now_unix_ms());

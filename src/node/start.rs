@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 use super::certificates::Keeper;
 use super::connections::{Connection, Connections};
 use super::identity::LinkIdentity;
+use super::joining::Host;
 use super::links::Links;
 use super::logs::Logs;
 use super::peer_flow::ACK_PAUSE;
@@ -19,15 +21,18 @@ use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
 use super::{applier, certificates, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
 use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, SwapPolicy};
-use crate::control::{self, Request, Response};
+use crate::control::{self, ClusterRequest, Request, Response};
 use crate::converge::io::FileSpill;
 use crate::database::io::DbTls;
 use crate::database::{Url, UrlError};
 use crate::flow::{Journal, Site};
+use crate::joining::Desk;
 use crate::link::{Local, Session};
 
 /// Between two marks behind own operations.
 const MARK_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+/// How long answers that are under way may take when a round is over.
+const ANSWER_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Why a syncer cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +68,14 @@ pub enum Error {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The peers that joined.
+    #[error(transparent)]
+    Peers(#[from] super::peers::PeersError),
+    /// A new site has not joined everybody.
+    #[error(
+        "site {0} shares the database, too, and has not been joined: get an invitation from it and use it here          (`syncer join`), before the first start"
+    )]
+    Unjoined(SiteId),
     /// Going on would do harm.
     #[error("{0}")]
     Fatal(String),
@@ -96,11 +109,12 @@ pub(super) fn session(shared: &Shared, connection: &Connection, incarnation: u64
     Session::new(local, connection.site, 0)
 }
 
-/// Runs the syncer of a site until it is told to stop.
+/// Runs the syncer of a site until it is told to stop. When a peer has come or gone, it ends in order and begins anew,
+/// in the same process.
 ///
 /// # Errors
 /// It cannot start. Once it runs, everything that fails is tried again.
-pub fn run(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
+pub fn run(settings: &Settings, password: Option<&Secret>, agreed: bool) -> Result<(), Error> {
     let _lock = crate::log::io::lock(&settings.data_dir)?;
     // Keys and passwords are in memory: no core file gets them, and no other process of this user reads them there.
     #[cfg(target_os = "linux")]
@@ -111,27 +125,66 @@ pub fn run(settings: Settings, password: Option<Secret>, agreed: bool) -> Result
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, serve(settings, password, agreed))
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        let desk = Rc::default();
+        let mut agreed = agreed;
+        loop {
+            // With it go all tasks of a round, and everything that they hold.
+            let tasks = LocalSet::new();
+            let round = serve(settings, password.cloned(), agreed, &desk, &mut stop);
+            match tasks.run_until(round).await? {
+                Ended::Told => return Ok(()),
+                Ended::Again { is_agreed } => agreed = is_agreed,
+            }
+        }
+    })
 }
 
-async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<(), Error> {
+/// Why a round is over.
+enum Ended {
+    /// The syncer was told to stop.
+    Told,
+    /// The peers are others now. The operator's word has not been used up.
+    Again { is_agreed: bool },
+}
+
+/// The signals that end a syncer. They are heard between two rounds, too.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve(
+    configured: &Settings,
+    password: Option<Secret>,
+    agreed: bool,
+    desk: &Rc<RefCell<Desk>>,
+    stop: &mut Stop,
+) -> Result<Ended, Error> {
     let Parts {
         shared,
         links,
         certificates,
         listener,
-    } = build(settings, password, agreed).await?;
-    let server = control::io::Server::bind(&shared.settings.control_socket())?;
-    let (answering, keeper) = (Rc::clone(&shared), Rc::clone(&certificates));
-    tokio::task::spawn_local(server.serve(async move |request| match request {
-        Request::Status => {
-            let certificates = keeper.view();
-            Response::Status(Box::new(status::view(&answering, certificates)))
-        }
-        Request::Overrule { site } => reminders::overrule(&answering, &site),
-        Request::Cluster(request) => keeper.answer(request).await,
-    }));
+    } = build(configured, password, agreed, desk).await?;
+    let (answered, answering) = control_socket(&shared, &certificates, &links.host)?;
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
     tokio::task::spawn_local(acknowledge(Rc::clone(&shared)));
@@ -146,21 +199,54 @@ async fn serve(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
             tokio::task::spawn_local(Rc::clone(&links).dial(site, peer.address.clone()));
         }
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupt = tokio::signal::ctrl_c() => interrupt?,
+    let ended = tokio::select! {
+        () = stop.told() => Ended::Told,
+        () = shared.again.notified() => Ended::Again { is_agreed: shared.agreed.get() },
         () = shared.ending.notified() => {
             return Err(Error::Fatal(shared.fatal.borrow_mut().take().unwrap_or_default()));
         }
+    };
+    if let Ended::Again { .. } = ended {
+        tracing::info!("the peers are others now: going on with them");
+        // Who asked for it waits for the answer.
+        answered.notify_one();
+        let _ = tokio::time::timeout(ANSWER_TIME_MAX, answering).await;
+    } else {
+        tracing::info!("stopping");
     }
-    tracing::info!("stopping");
     shared.keep_position();
     match shared.node.borrow_mut().site.journal_mut().sync_now() {
         Ok(()) => super::boot::forget(&shared.settings.data_dir),
         Err(error) => tracing::warn!(%error, "the log could not be forced to disk"),
     }
-    Ok(())
+    Ok(ended)
+}
+
+/// Answers on the control socket, until told not to; then waits for the answers that are under way.
+fn control_socket(
+    shared: &Rc<Shared>,
+    certificates: &Rc<Keeper>,
+    host: &Rc<Host>,
+) -> Result<(Rc<Notify>, JoinHandle<()>), Error> {
+    let server = control::io::Server::bind(&shared.settings.control_socket())?;
+    let (shared, keeper, host) = (Rc::clone(shared), Rc::clone(certificates), Rc::clone(host));
+    let answered = Rc::new(Notify::new());
+    let answer = async move |request| match request {
+        Request::Status => {
+            let certificates = keeper.view();
+            Response::Status(Box::new(status::view(&shared, certificates)))
+        }
+        Request::Overrule { site } => reminders::overrule(&shared, &site),
+        Request::Invite { address, valid_s } => host.invite(address, valid_s),
+        Request::Cluster(
+            request @ (ClusterRequest::PeerList
+            | ClusterRequest::PeerRemove { .. }
+            | ClusterRequest::InvitationWithdraw),
+        ) => host.answer(&request),
+        Request::Cluster(request) => keeper.answer(request).await,
+    };
+    let answering = tokio::task::spawn_local(server.serve(Rc::clone(&answered), answer));
+    Ok((answered, answering))
 }
 
 /// A syncer that is about to run.
@@ -171,7 +257,13 @@ struct Parts {
     listener: TcpListener,
 }
 
-async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Result<Parts, Error> {
+async fn build(
+    configured: &Settings,
+    password: Option<Secret>,
+    agreed: bool,
+    desk: &Rc<RefCell<Desk>>,
+) -> Result<Parts, Error> {
+    let (settings, unjoined) = super::peers::with_joined(configured)?;
     let peers: Vec<SiteId> = settings.peers.iter().map(|peer| peer.site).collect();
     let roster = Roster::new(settings.site, &peers)?;
     let mut url = Url::parse(settings.database.url.expose())?;
@@ -185,6 +277,10 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
         .map_err(|error| Error::Listen { address, error })?;
     let writer = incarnation();
     let site = open_site(&settings, &roster, writer)?;
+    // Later it could not be made good: what the others have seen of them would be in nobody's past here.
+    if let (None, Some(unjoined)) = (site.source(), unjoined.first()) {
+        return Err(Error::Unjoined(*unjoined));
+    }
     tracing::info!(site = %settings.site, database_id = %settings.database_id, listen = %settings.link.listen,
         fingerprint = %material.own.fingerprint(), "syncer started");
     let node = Node {
@@ -208,20 +304,26 @@ async fn build(settings: Settings, password: Option<Secret>, agreed: bool) -> Re
         doorway: Rc::default(),
         fatal: RefCell::default(),
         ending: Notify::new(),
+        again: Notify::new(),
         conflicts: RefCell::default(),
+        configured: configured.clone(),
         settings,
     });
     let (identity, receiver) = LinkIdentity::new(material.tls.clone(), shared.settings.link.connect_timeout);
+    let connections = Rc::new(Connections::new(Rc::clone(&shared), identity.board()));
+    let certificates = Rc::new(Keeper::new(sources, material, identity));
+    let host = Host::new(Rc::clone(&shared), Rc::clone(&certificates), Rc::clone(desk));
     let links = Links {
-        connections: Rc::new(Connections::new(Rc::clone(&shared), identity.board())),
+        connections,
         shared: Rc::clone(&shared),
         identity: receiver,
+        host: Rc::new(host),
         incarnation: writer,
     };
     Ok(Parts {
         shared,
         links: Rc::new(links),
-        certificates: Rc::new(Keeper::new(sources, material, identity)),
+        certificates,
         listener,
     })
 }

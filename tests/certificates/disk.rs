@@ -1,11 +1,16 @@
 //! Files that others change: in two steps, by renames, by links, by another syncer of the site.
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::support::site::{run_to_end, say};
-use crate::{Two, done, has_no_error, own_file, wait_refused, wait_replaced};
+use crate::support::ports::free_port;
+use crate::support::site::Site;
+use crate::support::{LONG, RedisServer, ServerOptions, wait_until};
+use crate::{Two, done, has_no_error, own_file, refusals, refused, wait_refused, wait_replaced};
 
 fn put(two: &Two, name: &str, as_name: &str) {
     std::fs::copy(two.path(name), own_file(two.a(), as_name)).unwrap();
@@ -114,46 +119,122 @@ fn another_node_of_the_site_takes_what_is_set() {
     let two = Two::start();
     two.self_signed("new", "syncer://orders/a", "");
     two.trusted_by_b("new.pem");
-    // The other node: its own data, the same store. It need not run.
-    let config = std::fs::read_to_string(two.a().config_path()).unwrap();
-    let data = format!(
-        "data_dir = {:?}",
-        two.a().certificate_path().parent().unwrap().parent().unwrap()
-    );
-    assert!(config.contains(&data), "{config}");
-    let config = config.replace(&data, &format!("data_dir = {:?}", two.path("node2")));
-    let store = own_file(two.a(), "");
-    std::fs::write(
-        two.path("node2.toml"),
-        format!("{config}\n[certificates]\ndir = {store:?}\n"),
-    )
-    .unwrap();
+    // The other node: its own data, the same store.
+    let mut other = Site::new("a", "orders", RedisServer::start(ServerOptions::default()));
+    other.extra = format!("[certificates]\ndir = {:?}\n", own_file(two.a(), ""));
+    other.write_config(&[]);
+    other.start();
+    other.wait_status("it answers", |_| true);
     let (certificate, key) = (two.path("new.pem"), two.path("new.key"));
-    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
-    let words = [
-        "cluster",
-        "certificate",
-        "set",
-        "syncer",
-        "certificate_file",
-        &certificate,
-        "key_file",
-        &key,
-    ];
-    let out = run_to_end("admin", &two.path("node2.toml"), &words);
-    assert!(out.status.success(), "{}", say(&out));
-    wait_replaced(two.a(), 1);
-    two.writes_arrive("certificate");
-    let out = run_to_end(
-        "admin",
-        &two.path("node2.toml"),
-        &["cluster", "config", "min_data_TLS_version", "1.2"],
+    let words = format!(
+        "cluster certificate set syncer certificate_file {} key_file {}",
+        certificate.display(),
+        key.display()
     );
-    assert!(out.status.success(), "{}", say(&out));
+    // Set at one, taken by both; and the other way round.
+    done(two.a(), &words);
+    wait_replaced(&other, 1);
+    assert_eq!(fingerprint(&other), fingerprint(two.a()));
+    two.writes_arrive("certificate");
+    done(&other, "cluster config min_data_TLS_version 1.2");
     wait_replaced(two.a(), 2);
     let shown = done(two.a(), "cluster config");
     assert!(shown.contains("min_data_TLS_version     1.2"), "{shown}");
     two.writes_arrive("policy");
+}
+
+fn fingerprint(site: &Site) -> String {
+    let status = site.status().unwrap();
+    let held = status.0.pointer("/certificates/held/0/fingerprint");
+    held.unwrap().as_str().unwrap().to_owned()
+}
+
+/// Files that are of no use: nothing changes, it is told why, and counted. When they are good, they are taken.
+#[test]
+fn what_cannot_be_used_changes_nothing() {
+    let two = Two::start();
+    two.self_signed("new", "syncer://orders/a", "");
+    two.trusted_by_b("new.pem");
+    let before = fingerprint(two.a());
+    let [pem, key] = ["syncer.pem", "syncer.key"].map(|name| own_file(two.a(), name));
+    let check = |reason: &str, part: &str| {
+        let why = refused(two.a(), "cluster certificate reload");
+        assert!(why.contains(part), "{reason}: {why}");
+        let status = two.a().status().unwrap();
+        // The watch may have told it already.
+        assert!(refusals(&status, reason) >= 1, "{reason}: {}", status.0);
+        assert!(
+            why.contains(status.text("certificates.last_error")),
+            "{reason}: {why}"
+        );
+        assert_eq!(status.number("certificates.replaced"), 0);
+        assert_eq!(fingerprint(two.a()), before);
+        two.writes_arrive(reason);
+    };
+    // From tomorrow on.
+    let mut params = rcgen::CertificateParams::default();
+    let day = std::time::Duration::from_secs(86_400);
+    params.not_before = (std::time::SystemTime::now() + day).into();
+    let pair = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(&key, pair.serialize_pem()).unwrap();
+    std::fs::write(&pem, params.self_signed(&pair).unwrap().pem()).unwrap();
+    check("not_yet_valid", "not valid before");
+    // Half of the file.
+    let text = std::fs::read_to_string(two.path("new.pem")).unwrap();
+    std::fs::write(&pem, &text[..text.len() / 2]).unwrap();
+    check("malformed", "PEM");
+    // A key that cannot be read.
+    std::fs::remove_file(&key).unwrap();
+    std::fs::create_dir(&key).unwrap();
+    put(&two, "new.pem", "syncer.pem");
+    check("unreadable", "syncer.key");
+    std::fs::remove_dir(&key).unwrap();
+    put(&two, "new.key", "syncer.key");
+    done(two.a(), "cluster certificate reload");
+    wait_replaced(two.a(), 1);
+    assert!(has_no_error(&two.a().status().unwrap()) && fingerprint(two.a()) != before);
+    two.writes_arrive("after");
+}
+
+/// Other processes of its user may not look into the syncer, and no core file is written: what `/proc` shows of such a
+/// process is root's. As root, the syncer is started as somebody else, for root's own is root's anyhow.
+#[test]
+fn the_process_is_not_dumpable() {
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    // The path of the program itself may lead through folders that are root's alone.
+    let program = dir.path().join("syncer");
+    std::fs::copy(env!("CARGO_BIN_EXE_syncer"), &program).unwrap();
+    let config = dir.path().join("a.toml");
+    let text = format!(
+        "site = \"a\"\ndatabase_id = \"orders\"\ndatabase = \"redis://127.0.0.1:1\"\ndata_dir = \"data\"\n[link]\n\
+         listen = \"127.0.0.1:{}\"\n",
+        free_port()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["run", "--config"]).arg(&config);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the syncer answers", LONG, || {
+        assert_eq!(child.try_wait().unwrap(), None, "the syncer has ended");
+        data.join("control.sock").exists()
+    });
+    let owner = |file: &str| {
+        std::fs::metadata(format!("/proc/{}/{file}", child.id()))
+            .unwrap()
+            .uid()
+    };
+    let seen = (owner("mem"), owner("environ"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(seen, (0, 0));
 }
 
 #[test]

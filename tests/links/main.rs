@@ -6,6 +6,7 @@
 mod support;
 
 mod hostile;
+mod joining;
 mod moving;
 mod openssl;
 mod peer;

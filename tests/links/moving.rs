@@ -196,6 +196,36 @@ fn a_peer_that_is_not_trusted_any_more_is_cut() {
     yard.cluster.converge();
 }
 
+/// A revoked certificate ends its link within the configured time, though it is the only link, and comes in no more.
+#[test]
+fn a_peer_that_is_revoked_is_cut() {
+    let extra = "connect_timeout = \"1 s\"\ncertificate_timeout = \"1 s\"";
+    let mut yard = Yard::prepare(Cluster::build(2).direct_links().link(extra));
+    let ca = Ca::new();
+    let mut of_a = params("orders", "a");
+    of_a.serial_number = Some(77_u64.into());
+    yard.own(0, &ca.sign(of_a));
+    yard.trust(0, &[&ca.pem()]);
+    yard.start_sites();
+    let begin = std::time::Instant::now();
+    yard.trust(0, &[&ca.pem(), &ca.revokes(77)]);
+    yard.reloaded(1, REPLACED);
+    let b = &yard.cluster.sites[1];
+    b.wait_log(&["outcome: Revoked"]);
+    b.wait_status("a is cut and refused", |status| {
+        let refused = status.0.pointer("/links/refused/revoked");
+        !status.peer_is_up("a") && refused.and_then(serde_json::Value::as_u64).unwrap_or(0) > 1
+    });
+    // A second of patience, one between two looks; the rest is the test's own.
+    assert!(begin.elapsed().as_secs() < 8, "{:?}", begin.elapsed());
+    b.wait_log(&["the peer's certificate is not accepted any more", "revoked"]);
+    // A new certificate of the same authority lets it in again.
+    yard.own(0, &ca.sign(params("orders", "a")));
+    yard.reloaded(0, REPLACED);
+    yard.cluster.wait_connected();
+    yard.cluster.converge();
+}
+
 /// A site whose peers cannot be reached from it: its new certificate is shown because they are asked to dial anew.
 #[test]
 fn a_site_that_cannot_dial_asks_to_be_dialed() {

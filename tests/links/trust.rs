@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, IsCa, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -61,6 +61,25 @@ impl Ca {
 
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// A list that revokes one certificate.
+    pub fn revokes(&self, serial: u64) -> String {
+        let now = SystemTime::now();
+        let list = CertificateRevocationListParams {
+            this_update: (now - DAY).into(),
+            next_update: (now + DAY).into(),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: (now - DAY).into(),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
     }
 
     pub fn sign(&self, params: CertificateParams) -> Made {

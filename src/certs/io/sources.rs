@@ -6,6 +6,7 @@ use super::super::{
 };
 use super::{Pair, Paths, Store, at, key_exposed, now, read};
 use crate::causality::SiteId;
+use rustls::pki_types::CertificateDer;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -105,6 +106,18 @@ impl Sources {
             own,
             cluster,
         })
+    }
+
+    /// Judges what is there together with one more peer, whose file holds only this certificate.
+    ///
+    /// # Errors
+    /// What is wrong with it, or with what is there.
+    pub fn judge_with(&self, site: SiteId, certificate: &CertificateDer<'_>) -> Result<Material, Error> {
+        let mut contents = self.read(None)?;
+        contents.peers.push(pem::text(certificate).into_bytes());
+        let mut sources = self.clone();
+        sources.peers.push((site, PathBuf::from(format!("{site}.pem"))));
+        sources.judge(&contents)
     }
 
     /// The directories in which something may change.
