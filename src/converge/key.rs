@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(super) use self::fold::seen_by_rest;
 pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, Kind, kind_of};
@@ -51,6 +53,8 @@ pub struct KeyState {
     /// That site does not know that anybody waits: it is asked at once.
     asks: bool,
     dirty: bool,
+    /// How many operations and ghosts there are when it is next tried to fold some.
+    fold_at: usize,
     /// Delivered, and neither submitted nor made up for by a repair.
     pending: BTreeSet<Dot>,
     losses: Vec<Loss>,
@@ -89,6 +93,7 @@ impl KeyState {
             reminded_ms: 0,
             asks: false,
             dirty: false,
+            fold_at: 0,
             pending: BTreeSet::new(),
             losses: Vec::new(),
         }
