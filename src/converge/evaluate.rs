@@ -90,7 +90,7 @@ pub(super) fn is_reset(effect: &Effect) -> bool {
     matches!(effect, Effect::Del | Effect::Set { .. })
 }
 
-fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
+pub(super) fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
     let mut kinds = operations
         .iter()
         .map(|op| kind_of(&op.effect))
@@ -110,7 +110,7 @@ pub(super) fn is_write(effect: &Effect) -> bool {
     )
 }
 
-fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
+pub(super) fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
     match &op.effect {
         Effect::Del | Effect::Expire { .. } => false,
         Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_) => false,

@@ -35,6 +35,8 @@ pub(super) struct Step {
     pub dot: Option<Dot>,
     /// That it has no effect tells nothing of the key: it is [joint](Operation::joint), or stands under a condition.
     pub is_mute: bool,
+    /// Without effect it has yet to be executed: a condition stands in it, and none does in a replay.
+    pub is_conditional: bool,
 }
 
 impl Step {
@@ -44,6 +46,7 @@ impl Step {
             effect,
             dot: None,
             is_mute: false,
+            is_conditional: false,
         }
     }
 
@@ -53,6 +56,7 @@ impl Step {
             effect: op.effect.clone(),
             dot: Some(op.dot),
             is_mute: false,
+            is_conditional: false,
         }
     }
 }
@@ -106,20 +110,22 @@ impl Actual {
         }
     }
 
-    /// After the commands of a transaction; `next` gives the content after each, and what was removed behind it.
+    /// After the commands of a transaction; `next` gives the content after each, whether it took effect, and what was
+    /// removed behind it.
     fn take<'a>(
         &mut self,
         flight: &Flight,
-        mut next: impl FnMut(Content, &Step) -> (Content, Option<&'a Effect>),
+        mut next: impl FnMut(Content, &Step) -> (Content, bool, Option<&'a Effect>),
     ) {
         if let Some(root) = flight.restart {
             self.trace = Some((root, Vec::new()));
         }
         for (at, step) in flight.steps.iter().enumerate() {
             let content = std::mem::replace(&mut self.content, Content::unknown());
-            let (content, removed) = next(content, step);
+            let (content, took, removed) = next(content, step);
             self.content = content;
             match step.dot {
+                Some(_) if !took && step.is_conditional => {}
                 Some(dot) => self.extend(&step.effect, dot),
                 None if flight.restart.is_some() && at == 0 => {}
                 None if matches!(step.effect, Effect::Expire { .. }) => {}
@@ -135,7 +141,7 @@ impl Actual {
 
     fn foresee(&mut self, flight: &Flight) {
         self.take(flight, |content, step| {
-            (content.after_if_possible(&step.effect), None)
+            (content.after_if_possible(&step.effect), true, None)
         });
     }
 }
@@ -185,6 +191,23 @@ impl Held {
         self.in_flight.push_back(flight);
     }
 
+    /// An operation that was submitted verbatim and becomes known only now takes the place that it has among those
+    /// that were submitted: the transactions in their order, in each the operations in theirs, then repairs.
+    pub fn submit_in_place(&mut self, op: &Operation, flight: Flight) {
+        let is_behind = |other: &Flight| {
+            let dot = other.steps.first().and_then(|step| step.dot);
+            let is_earlier = dot.is_some_and(|dot| dot.site == op.dot.site && dot.seq < op.dot.seq);
+            other.txn > flight.txn || other.txn == flight.txn && !is_earlier
+        };
+        match self.in_flight.iter().position(is_behind) {
+            None => self.submit(flight),
+            Some(at) => {
+                self.expected = None;
+                self.in_flight.insert(at, flight);
+            }
+        }
+    }
+
     /// A transaction has come back with what came of each of its commands.
     pub fn echoed(&mut self, txn: TxnId, took: &[Took]) {
         let mut took = took.iter();
@@ -195,10 +218,15 @@ impl Held {
             };
             self.actual_mut()
                 .take(&flight, |content, step| match took.next() {
-                    None => (content.after(&step.effect), None),
-                    Some(took) if took.effect => (content.after(&step.effect), took.removed.as_ref()),
-                    Some(took) if step.is_mute => (content, took.removed.as_ref()),
-                    Some(took) => (content.after_no_effect(&step.effect), took.removed.as_ref()),
+                    None => (content.after(&step.effect), true, None),
+                    Some(took) => {
+                        let content = match took.effect {
+                            true => content.after(&step.effect),
+                            false if step.is_mute => content,
+                            false => content.after_no_effect(&step.effect),
+                        };
+                        (content, took.effect, took.removed.as_ref())
+                    }
                 });
         }
     }
