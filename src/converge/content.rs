@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::entries;
+use super::pieces::counted;
 use crate::command::effect::{Effect, SetExpiry};
 
 /// The type of a key's content, as far as it is known.
@@ -222,7 +223,7 @@ impl Content {
 
     fn apply_elements(&mut self, effect: &Effect) {
         match effect {
-            Effect::Count { delta } => self.add(&TEXT, *delta),
+            Effect::Count { delta } => self.count(*delta),
             Effect::HashCount { field, delta } => self.add(field, *delta),
             Effect::Bits(bits) => bits
                 .iter()
@@ -264,6 +265,25 @@ impl Content {
         self.elements.insert(element.clone(), value);
     }
 
+    /// A counter counts what the text is with all that was set in it.
+    fn count(&mut self, delta: i64) {
+        match counted(self) {
+            None => {
+                *self = Content {
+                    kind: Kind::Other,
+                    expiry: self.expiry,
+                    ..Content::unknown()
+                };
+            }
+            Some(value) => {
+                if let Some(sum) = add(&value, delta) {
+                    self.elements.clear();
+                    self.put(&TEXT, sum);
+                }
+            }
+        }
+    }
+
     fn add(&mut self, element: &Bytes, delta: i64) {
         if let Some(sum) = add(&self.get(element), delta) {
             self.put(element, sum);
@@ -294,7 +314,9 @@ impl Content {
         }
         match effect {
             Effect::StreamAdd { id, .. } if entries::refuses(&self, id) => self,
-            Effect::Count { delta } if add(&self.get(&TEXT), *delta).is_none() => self,
+            Effect::Count { delta } if counted(&self).is_some_and(|value| add(&value, *delta).is_none()) => {
+                self
+            }
             Effect::HashCount { field, delta } if add(&self.get(field), *delta).is_none() => self,
             _ => self.after(effect),
         }

@@ -123,10 +123,11 @@ impl Converge {
     }
 
     /// From here on this run alone writes, and it knows what it does. What an earlier one did to the keys of these
-    /// operations is not known: the database may have refused one transaction and executed the next, which was
-    /// meant to follow it.
+    /// operations is not known: it may have passed over operations of a key that waited for a value, and what it had
+    /// submitted for them later may have been lost. All keys are compared anew.
     pub fn take_over(&mut self, executed: &Vector) {
         self.taken_over = Some(executed.clone());
+        self.compare_all(KeyState::doubt);
     }
 
     /// Keeps at most about `memory_max` bytes of the window in memory, the rest on `disk`.
@@ -468,8 +469,8 @@ impl Converge {
         let is_lost = !earlier.is_empty();
         self.enter(fingerprint, earlier);
         if is_lost {
-            let lose = |states: &mut Vec<KeyState>| states.iter_mut().for_each(KeyState::lose_actual);
-            self.conflicts.change(fingerprint, lose);
+            let doubt = |states: &mut Vec<KeyState>| states.iter_mut().for_each(KeyState::doubt);
+            self.conflicts.change(fingerprint, doubt);
         }
         self.enter(fingerprint, later);
     }
@@ -571,10 +572,14 @@ impl Converge {
 
     /// Forgets what the database holds under the keys in conflict; all are compared anew.
     pub fn lose_actual(&mut self) {
+        self.compare_all(KeyState::lose_actual);
+    }
+
+    fn compare_all(&mut self, mut change: impl FnMut(&mut KeyState)) {
         let dirty = &mut self.dirty;
         dirty.clear();
         self.conflicts.change_each(|fingerprint, state| {
-            state.lose_actual();
+            change(state);
             state.mark_dirty();
             dirty.push((fingerprint, state.db(), state.key().clone()));
         });

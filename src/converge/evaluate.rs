@@ -92,7 +92,7 @@ pub(super) fn is_reset(effect: &Effect) -> bool {
     matches!(effect, Effect::Del | Effect::Set { .. })
 }
 
-fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
+pub(super) fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
     let mut kinds = operations
         .iter()
         .map(|op| kind_of(&op.effect))
@@ -116,7 +116,7 @@ pub(super) fn is_write(effect: &Effect) -> bool {
     )
 }
 
-fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
+pub(super) fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
     match &op.effect {
         Effect::Del | Effect::Expire { .. } => false,
         effect if !is_write(effect) => false,

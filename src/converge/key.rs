@@ -12,6 +12,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+#[cfg(test)]
+pub(super) use self::fold::seen_by_rest;
 pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, Kind, kind_of};
@@ -23,7 +25,7 @@ use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::pieces::needs_replay;
 use super::render::{render, unconditional};
-use super::replay::{Root, any_concurrent, arbiter, canonical};
+use super::replay::{Canonical, Root, any_concurrent, arbiter, canonical};
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
 
@@ -53,6 +55,10 @@ pub struct KeyState {
     /// That site does not know that anybody waits: it is asked at once.
     asks: bool,
     dirty: bool,
+    /// How many operations and ghosts there are when it is next tried to fold some.
+    fold_at: usize,
+    /// An earlier run may have passed over operations of others, because the key waited for a value.
+    doubtful: bool,
     /// Delivered, and neither submitted nor made up for by a repair.
     pending: BTreeSet<Dot>,
     losses: Vec<Loss>,
@@ -91,6 +97,8 @@ impl KeyState {
             reminded_ms: 0,
             asks: false,
             dirty: false,
+            fold_at: 0,
+            doubtful: false,
             pending: BTreeSet::new(),
             losses: Vec::new(),
         }
@@ -175,6 +183,13 @@ impl KeyState {
         self.snapshot = false;
     }
 
+    /// What an earlier run executed is in the markers, and of what it did to the key is nothing known: while it waited
+    /// for a value, it passed operations over.
+    pub fn doubt(&mut self) {
+        self.lose_actual();
+        self.doubtful = true;
+    }
+
     fn elementwise_executed(&self) -> Vec<Operation> {
         self.operations
             .iter()
@@ -194,13 +209,18 @@ impl KeyState {
         let step = Step {
             is_mute: op.joint || op.is_conditional(),
             as_it_came: Some(Rc::clone(&op.past)),
+            // No other SET is ever without effect.
+            is_conditional: op.is_conditional()
+                || matches!(op.effect, Effect::Set { .. })
+                || unconditional(&op.raw) != op.raw,
             ..Step::of(&op)
         };
-        self.held.submit(Flight {
+        let flight = Flight {
             txn,
             restart: None,
             steps: vec![step],
-        });
+        };
+        self.held.submit_in_place(&op, flight);
         self.add(op);
     }
 
@@ -397,36 +417,12 @@ impl KeyState {
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
         if demanded || arbiter == Some(me) && (tainted || lost) {
-            let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
-            // What a value that stands at the trace's root had in it has been executed, too.
-            let root = trace.as_ref().and_then(|(root, _)| match root {
-                Root::State(dot) => self.operations.iter().find(|op| op.dot == *dot),
-                Root::Base | Root::Empty => None,
-            });
-            let is_missing = |&at: &usize| {
-                let op = &self.operations[at];
-                // Executed for one of its keys, it would change the others, too: its origin has it.
-                let is_its = op.effect != Effect::Derived && !root.is_some_and(|root| root.sees(op.dot));
-                is_its
-                    && match &done {
-                        Some(done) => !done.contains(&op.dot),
-                        None => self.pending.contains(&op.dot),
-                    }
-            };
-            let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
-            // What is shipped claims all that is known, so it is brought about first where that can be done.
-            let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
-            if !unknown_root && !stands && !derived {
-                return Repair {
-                    ship_state: true,
-                    ..self.submit_restart(canonical.root, &canonical.order, txn)
-                };
+            let can_tell = demanded || contested || derived || trace.is_some();
+            if let Some(other) = self.who_can_tell(me, &canonical.order).filter(|_| !can_tell) {
+                self.waiting_for = Some(other);
+                return Repair::default();
             }
-            return Repair {
-                ship_state: true,
-                // What stands behind it in the order may have been executed already.
-                ..self.submit_verbatim(&missing, &[], txn)
-            };
+            return self.ship(&canonical, trace, derived, txn);
         }
         if let Some((root, done)) = &trace
             && *root == canonical.root
@@ -445,6 +441,52 @@ impl KeyState {
         let mut repair = self.submit_restart(canonical.root, &canonical.order, txn);
         self.repair_expiry(txn, &mut repair);
         repair
+    }
+
+    /// What is shipped claims all that is known, so it is brought about first where that can be done.
+    fn ship(
+        &mut self,
+        canonical: &Canonical,
+        trace: Option<(Root, Vec<Dot>)>,
+        derived: bool,
+        txn: TxnId,
+    ) -> Repair {
+        let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
+        // What a value that stands at the trace's root had in it has been executed, too.
+        let root = trace.as_ref().and_then(|(root, _)| match root {
+            Root::State(dot) => self.operations.iter().find(|op| op.dot == *dot),
+            Root::Base | Root::Empty => None,
+        });
+        let is_missing = |&at: &usize| {
+            let op = &self.operations[at];
+            // Executed for one of its keys, it would change the others, too: its origin has it.
+            let is_its = op.effect != Effect::Derived && !root.is_some_and(|root| root.sees(op.dot));
+            is_its
+                && match &done {
+                    Some(done) => !done.contains(&op.dot),
+                    None => self.pending.contains(&op.dot),
+                }
+        };
+        let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
+        let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
+        let repair = match canonical.root != Root::Base && !stands && !derived {
+            true => self.submit_restart(canonical.root, &canonical.order, txn),
+            // What stands behind it in the order may have been executed already.
+            false => self.submit_verbatim(&missing, &[], txn),
+        };
+        Repair {
+            ship_state: true,
+            ..repair
+        }
+    }
+
+    /// The site that is asked for the value in place of this one, which cannot tell what of the others' operations is
+    /// in its own: that of the latest of them.
+    fn who_can_tell(&self, me: SiteIx, order: &[usize]) -> Option<SiteIx> {
+        let ops = order.iter().map(|&at| &self.operations[at]);
+        let passed_over = ops.filter(|op| op.dot.site != me && !self.pending.contains(&op.dot));
+        let latest = passed_over.max_by_key(|op| op.order()).filter(|_| self.doubtful);
+        latest.map(|op| op.dot.site)
     }
 
     fn submit_verbatim(&mut self, missing: &[usize], order: &[usize], txn: TxnId) -> Repair {
@@ -527,3 +569,6 @@ impl KeyState {
         repair.commands.extend(expiry.commands);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,11 +199,15 @@ impl Life {
         self.enders.iter().filter(is_folded).cloned().collect()
     }
 
-    /// Takes from `seen` what some ghost that stays has not seen: a DEL among them would cover it in the base.
-    pub fn meet_staying(&self, before: &Vector, seen: &mut Vector) {
-        for op in self.ghosts.iter().filter_map(|ghost| ghost.first_behind(before)) {
-            seen.meet(&op.past);
-        }
+    /// How many are kept.
+    pub fn ghosts(&self) -> usize {
+        self.ghosts.len()
+    }
+
+    /// The last of each chain of ghosts: those before it have seen as much of other sites. What a ghost that stays has
+    /// not seen must stay, too: a DEL among them would cover it in the base.
+    pub fn latest_ghosts(&self) -> impl Iterator<Item = &Operation> {
+        self.ghosts.iter().map(|ghost| &ghost.last)
     }
 
     /// These operations, and all ghosts that `seen` includes, are base from now on; all that stays and all that will
@@ -306,16 +310,6 @@ impl Ghost {
         let seen = self.earlier.partition_point(|&(seq, _)| seq <= upto);
         let last = self.earlier[..seen].last()?;
         Some(Cow::Owned(self.at(*last)))
-    }
-
-    /// The first that is not included.
-    fn first_behind(&self, seen: &Vector) -> Option<Cow<'_, Operation>> {
-        let upto = seen.get(self.last.dot.site);
-        let count = self.earlier.partition_point(|&(seq, _)| seq <= upto);
-        match self.earlier.get(count) {
-            Some(first) => Some(Cow::Owned(self.at(*first))),
-            None => (self.last.dot.seq > upto).then_some(Cow::Borrowed(&self.last)),
-        }
     }
 
     /// Takes out what is included, and gives the last of it.

@@ -15,10 +15,14 @@ use bytes::Bytes;
 use super::content::{Content, Expiry, Kind, TEXT, Value, kind_of};
 use super::cover::Cover;
 use super::difference::{OutOfReach, set_expiry};
+use super::evaluate::{covers_base, is_alive};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::Effect;
 use crate::command::pieces::Piece;
+
+/// No number that a counter takes is longer.
+const NUMBER_BYTES_MAX: u64 = 20;
 
 /// Whether pieces of this content are named.
 pub(super) fn has_pieces(content: &Content) -> bool {
@@ -26,18 +30,31 @@ pub(super) fn has_pieces(content: &Content) -> bool {
     content.kind == Kind::Text && names.next().is_some_and(|name| *name != TEXT)
 }
 
-/// Whether pieces meet what they cannot be joined with by rules.
+/// Whether pieces meet what they cannot be joined with by rules. What something has overwritten meets nothing: one
+/// site may have forgotten it while another remembers it, and both have to decide alike.
 pub(super) fn needs_replay(base: &Content, operations: &[Operation]) -> bool {
-    let any = |test: fn(&Effect) -> bool| operations.iter().any(|op| test(&op.effect));
-    let holds = |test: fn(&Value) -> bool| has_pieces(base) && base.elements.values().any(test);
+    // Nearly always that is enough, and it looks at no past.
+    if !meet(Some(base), operations.iter()) {
+        return false;
+    }
+    let all: Vec<&Operation> = operations.iter().collect();
+    let cover = Cover::of(&all);
+    let alive = all.iter().copied().filter(|op| is_alive(op, &cover));
+    meet((!covers_base(base, &all)).then_some(base), alive)
+}
+
+fn meet<'a>(base: Option<&Content>, operations: impl Iterator<Item = &'a Operation> + Clone) -> bool {
+    let any = |test: fn(&Effect) -> bool| operations.clone().any(|op| test(&op.effect));
+    let pieces = base.filter(|base| has_pieces(base));
+    let holds = |test: fn(&Value) -> bool| pieces.is_some_and(|base| base.elements.values().any(test));
     let bits =
         any(|effect| matches!(effect, Effect::Bits(_))) || holds(|value| matches!(value, Value::Bit(_)));
     let union = any(|effect| matches!(effect, Effect::Union(_))) || holds(|value| *value == Value::Member);
     if !bits && !union {
         return false;
     }
-    let ground = match base.kind {
-        Kind::Text => base.get(&TEXT),
+    let ground = match base {
+        Some(base) if base.kind == Kind::Text => base.get(&TEXT),
         _ => Value::Plus(0),
     };
     let others = any(|effect| !matches!(kind_of(effect), Kind::Text | Kind::Unknown));
@@ -45,6 +62,27 @@ pub(super) fn needs_replay(base: &Content, operations: &[Operation]) -> bool {
         || matches!(ground, Value::Plus(number) if number != 0);
     let written = any(|effect| matches!(effect, Effect::Set { .. })) || matches!(ground, Value::Bytes(_));
     others || counts || union && (bits || written)
+}
+
+/// What a counter command finds in a string, with its pieces in it; `None` where that is not known.
+pub(super) fn counted(content: &Content) -> Option<Value> {
+    if !has_pieces(content) {
+        return Some(content.get(&TEXT));
+    }
+    let view = View::of(content);
+    let ground = view.bytes()?;
+    let len = view.len();
+    if !view.union.is_empty() || len > NUMBER_BYTES_MAX {
+        return Some(Value::Bytes(Bytes::new()));
+    }
+    let mut text = vec![0; len as usize];
+    text[..ground.len()].copy_from_slice(ground);
+    for (offset, (_, bit)) in &view.bits {
+        let mask = 0x80 >> (offset % 8);
+        let byte = &mut text[(offset / 8) as usize];
+        *byte = if *bit { *byte | mask } else { *byte & !mask };
+    }
+    Some(Value::Bytes(text.into()))
 }
 
 /// Puts the pieces that are alive on what the content holds: of concurrent bits the latest.

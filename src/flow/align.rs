@@ -14,6 +14,9 @@ use similar::algorithms::{DiffHook, myers};
 use super::txn::Txn;
 use crate::command::{EffectClass, Spec};
 
+/// Pairs that are weighed at most: more is not worth the time.
+const CELLS_MAX: usize = 1 << 20;
+
 /// A command in its database; equal commands are equal numbers.
 type Symbol = (u32, u32);
 
@@ -30,7 +33,8 @@ pub(super) struct Alignment {
 /// A removal that may be, and in the end is, the server's own.
 #[derive(Debug)]
 pub(super) struct Removal {
-    /// How many commands were sent up to the last one that came back before it.
+    /// How many commands were sent before the first one that came back behind it: what lies between had no effect,
+    /// so the key has gone when it is over.
     pub behind: usize,
     pub spec: Spec,
     pub class: EffectClass,
@@ -81,18 +85,65 @@ impl Alignment {
         let (sent, found) = (self.sent.as_slice(), self.found.as_slice());
         let done = myers::diff_deadline_raw(&mut matched, sent, 0..sent.len(), found, 0..found.len(), None);
         let Ok(()) = done;
-        let found = &matched.found;
+        let is_own = |at: &usize| {
+            self.removals
+                .binary_search_by_key(at, |(place, _)| *place)
+                .is_ok()
+        };
+        let is_passed_over =
+            |at: usize| found[at].1 != u32::MAX && matched.found[at].is_none() && !is_own(&at);
+        if (0..found.len()).any(is_passed_over) && sent.len().saturating_mul(found.len()) <= CELLS_MAX {
+            matched = weighed(sent, found, is_own);
+        }
+        let (found, all) = (&matched.found, self.sent.len());
         let own = self.removals.into_iter().filter(|(at, _)| found[*at].is_none());
         let place = |(at, removal): (usize, Removal)| Removal {
-            behind: found[..at]
-                .iter()
-                .rev()
-                .find_map(|sent| *sent)
-                .map_or(0, |sent| sent + 1),
+            behind: found[at..].iter().find_map(|sent| *sent).unwrap_or(all),
             ..removal
         };
         (matched.sent, own.map(place).collect())
     }
+}
+
+/// As many as can be ours in their order; first those that only we can have sent. A `DEL` that a server makes of a time
+/// that is over looks like one of ours, and may stand behind what ours stood before.
+fn weighed(sent: &[Symbol], found: &[Symbol], is_own: impl Fn(&usize) -> bool) -> Matched {
+    let all = found.len() as u64 + 1;
+    let weights: Vec<u64> = (0..found.len())
+        .map(|at| if is_own(&at) { 1 } else { all })
+        .collect();
+    // The most that can be had from each place on, row by row from the end.
+    let width = found.len() + 1;
+    let mut most = vec![0_u64; (sent.len() + 1) * width];
+    for (one, symbol) in sent.iter().enumerate().rev() {
+        for (other, weight) in weights.iter().enumerate().rev() {
+            let rest = most[(one + 1) * width + other].max(most[one * width + other + 1]);
+            let both = most[(one + 1) * width + other + 1] + weight;
+            most[one * width + other] = if *symbol == found[other] {
+                rest.max(both)
+            } else {
+                rest
+            };
+        }
+    }
+    let mut matched = Matched {
+        sent: vec![false; sent.len()],
+        found: vec![None; found.len()],
+    };
+    let (mut one, mut other) = (0, 0);
+    while one < sent.len() && other < found.len() {
+        let here = most[one * width + other];
+        if sent[one] == found[other] && here == most[(one + 1) * width + other + 1] + weights[other] {
+            matched.sent[one] = true;
+            matched.found[other] = Some(one);
+            (one, other) = (one + 1, other + 1);
+        } else if here == most[(one + 1) * width + other] {
+            one += 1;
+        } else {
+            other += 1;
+        }
+    }
+    matched
 }
 
 struct Matched {
@@ -219,7 +270,26 @@ mod tests {
         let sent = ["SET t v PXAT 1", "DEL k", "INCRBY t 5", "SADD s a"];
         let found = ["SET t v PXAT 1", "DEL t", "INCRBY t 5", "DEL s", "SADD s a"];
         let (effective, own) = align(&sent, &found);
-        assert_eq!((effective, own), (vec![true, false, true, true], vec![1, 3]));
+        assert_eq!((effective, own), (vec![true, false, true, true], vec![2, 3]));
+    }
+
+    #[test]
+    fn what_only_we_can_have_sent_is_ours_before_a_removal_is() {
+        let sent = ["DEL k", "LPUSH k a", "PEXPIREAT k 1"];
+        assert_eq!(
+            align(&sent, &["LPUSH k a", "DEL k"]),
+            (vec![false, true, false], vec![3])
+        );
+    }
+
+    #[test]
+    fn a_removal_stands_behind_what_had_no_effect() {
+        // The time is over: the server makes a DEL of it.
+        let sent = ["SET x 1", "APPEND k a", "PEXPIREAT k 1"];
+        assert_eq!(
+            align(&sent, &["SET x 1", "DEL k"]),
+            (vec![true, false, false], vec![3])
+        );
     }
 
     #[test]

@@ -163,7 +163,6 @@ impl<J: Journal> Site<J> {
         self.unsent = 0;
         if std::mem::take(&mut self.recovering) {
             self.converge.take_over(&self.past.observed);
-            self.converge.lose_actual();
             let stable = self.peers.stability.stable().clone();
             self.settle(&stable);
             self.settled.release(RECOVERING);

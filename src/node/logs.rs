@@ -131,6 +131,14 @@ impl Logs {
         self.origins[self.roster.me().at()].log.append_position(&body)
     }
 
+    /// Makes the position that was appended last as safe as the operations are.
+    pub fn secure_position(&mut self) -> Result<(), LogError> {
+        match self.sync_each {
+            true => self.origins[self.roster.me().at()].log.sync_now(),
+            false => Ok(()),
+        }
+    }
+
     /// Begins to force everything written to disk.
     pub fn request_sync(&mut self) {
         self.origins

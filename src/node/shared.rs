@@ -192,4 +192,13 @@ impl Shared {
             tracing::error!(%error, "the position cannot be kept; a restart reads more of the stream again");
         }
     }
+
+    /// Keeps the present position, which the database is about to be told, as safely as operations are kept: one that
+    /// ends on our word and starts anew has no stream from before.
+    pub fn promise_position(&self) {
+        self.keep_position();
+        if let Err(error) = self.node.borrow_mut().site.journal_mut().secure_position() {
+            tracing::error!(%error, "the position cannot be forced to disk; after a power cut it may be an earlier one");
+        }
+    }
 }

@@ -238,7 +238,7 @@ impl Sink for StreamSink<'_> {
         if getack != self.getack {
             // The database waits for our word and may end on it (WAIT, SHUTDOWN): what we say must be kept.
             self.getack = getack;
-            self.shared.keep_position();
+            self.shared.promise_position();
         }
         self.shared.apply.notify_one();
         if new {

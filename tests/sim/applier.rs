@@ -9,6 +9,7 @@ use crate::database::{Cause, Database, Entry};
 use crate::journal::Logs;
 use crate::resp::{self, Reply, Words};
 
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 /// A connection as the database sees it.
@@ -37,6 +38,20 @@ impl Connection {
         let reply = self.command(database, words, refusing);
         reply.encode(&mut self.output);
         true
+    }
+
+    /// If the next command executes a transaction that carries data: whether it only repairs.
+    pub fn about_to_execute(&self, site: usize) -> Option<bool> {
+        let queued = self
+            .queued
+            .as_ref()
+            .filter(|_| !self.failed && self.input.starts_with(EXEC))?;
+        let key = |words: &Words| words.get(1).cloned().unwrap_or_default();
+        let is_data = |words: &Words| words[0] != b"SELECT" && !key(words).starts_with(b"{syncer}:");
+        let own = crate::host::name(site);
+        let marker = [b"{syncer}:", own.as_bytes()].concat();
+        let is_repair = queued.iter().any(|words| key(words) == marker);
+        queued.iter().any(is_data).then_some(is_repair)
     }
 
     fn command(&mut self, database: &mut Database, words: Words, refusing: bool) -> Reply {

@@ -1,6 +1,6 @@
 //! What clients write: few keys, few elements, and patterns that hurt.
 
-use crate::plan::What;
+use crate::plan::{Place, Race, What};
 use crate::random::Random;
 use crate::resp::{Words, words};
 
@@ -72,6 +72,8 @@ pub struct Mix {
     flushes: bool,
     blocks: bool,
     deletes: u64,
+    /// So many expiry times of a hundred stand under a condition.
+    conditions: u64,
 }
 
 impl Mix {
@@ -92,12 +94,53 @@ impl Mix {
             flushes: random.chance(8),
             blocks: random.chance(30),
             deletes: random.pick(&[5, 12, 25]),
+            conditions: 0,
+        }
+    }
+
+    /// A mix for races: little on one key, so that nothing comes behind that makes good what went wrong.
+    pub fn of_races(random: &mut Random) -> Mix {
+        let families: &[Family] = &[
+            Family::Fight,
+            Family::Fight,
+            Family::Texts,
+            Family::Counters,
+            Family::Sets,
+            Family::Hashes,
+            Family::Sorted,
+        ];
+        Mix {
+            families: vec![random.pick(families)],
+            keys: 1,
+            databases: 1,
+            expiry: random.chance(50),
+            flushes: false,
+            blocks: false,
+            deletes: random.pick(&[0, 12, 25]),
+            conditions: 50,
         }
     }
 }
 
 /// One write of a client.
 pub fn write(random: &mut Random, mix: &Mix, number: u64) -> What {
+    let (db, commands, block) = commands(random, mix, number);
+    What::Write { db, commands, block }
+}
+
+/// One that races with the syncer.
+pub fn race(random: &mut Random, mix: &Mix, number: u64) -> What {
+    let (db, commands, block) = commands(random, mix, number);
+    What::Race(Race {
+        place: random.pick(&[Place::Before, Place::BeforeRepair, Place::Behind]),
+        db,
+        commands,
+        block,
+    })
+}
+
+/// Database, commands, and whether they are one transaction.
+fn commands(random: &mut Random, mix: &Mix, number: u64) -> (usize, Vec<Words>, bool) {
     let db = random.below(mix.databases) as usize;
     let count = if mix.blocks && random.chance(30) {
         2 + random.below(3)
@@ -107,11 +150,7 @@ pub fn write(random: &mut Random, mix: &Mix, number: u64) -> What {
     let commands = (0..count)
         .map(|at| command(random, mix, number * 10 + at))
         .collect();
-    What::Write {
-        db,
-        commands,
-        block: count > 1,
-    }
+    (db, commands, count > 1)
 }
 
 fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
@@ -125,6 +164,9 @@ fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
         return words(&format!("{} {name}", random.pick(&["DEL", "DEL", "UNLINK"])));
     }
     if mix.expiry && random.chance(25) {
+        if mix.conditions > 0 && random.chance(mix.conditions) {
+            return words(&condition(random, &name, n));
+        }
         return words(&expiry(random, &name, n));
     }
     words(&match family {
@@ -189,11 +231,16 @@ fn expiry(random: &mut Random, key: &str, n: u64) -> String {
         0 | 1 => format!("PEXPIRE {key} {soon}"),
         2 | 3 => format!("PEXPIRE {key} {late}"),
         4 => format!("PERSIST {key}"),
-        5 => format!("PEXPIRE {key} {late} {}", random.pick(&["NX", "XX", "GT", "LT"])),
+        5 => condition(random, key, n),
         6 => format!("EXPIRE {key} 0"),
         7 => format!("SET {key} v{n} PX {}", random.pick(&[soon, late])),
         _ => format!("EXISTS {key}"),
     }
+}
+
+fn condition(random: &mut Random, key: &str, n: u64) -> String {
+    let late = LATER_MS + n * 1000;
+    format!("PEXPIRE {key} {late} {}", random.pick(&["NX", "XX", "GT", "LT"]))
 }
 
 fn texts(random: &mut Random, key: &str, other: &str, n: u64) -> String {

@@ -7,9 +7,10 @@ use syncer::causality::{Roster, SiteId};
 use syncer::flow::{Settings, Site, Stop};
 
 use crate::applier::{Applier, Connection};
-use crate::database::{Database, Version};
+use crate::database::{Cause, Database, Version};
 use crate::disk::SimDisk;
 use crate::journal::{DATABASE_ID, Logs, Position, SharedBook};
+use crate::plan::{Place, Race};
 
 /// What a site is made of.
 #[derive(Debug, Clone)]
@@ -82,6 +83,8 @@ pub struct Host {
     pub refusing: bool,
     /// The database waits for the syncer to have everything, then restarts.
     pub restarting: bool,
+    /// Clients' writes that wait for a transaction of the syncer to race with, and which events they are.
+    pub races: VecDeque<(Race, usize)>,
     /// The syncer's clock, Unix milliseconds.
     pub now: u64,
     /// Commands refused for good.
@@ -106,6 +109,7 @@ impl Host {
             book: std::rc::Rc::clone(book),
             refusing: false,
             restarting: false,
+            races: VecDeque::new(),
             now: 0,
             refused: Vec::new(),
         }
@@ -250,7 +254,7 @@ impl Host {
         let getack = running.site.getack();
         if getack != running.getack {
             running.getack = getack;
-            self.keep_position();
+            self.promise_position();
         }
         moved
     }
@@ -279,7 +283,21 @@ impl Host {
         }
         if let Some((_, connection)) = self.running.as_mut().and_then(|running| running.apply.as_mut()) {
             let mut left = most;
-            while left > 0 && connection.serve(&mut self.database, self.refusing) {
+            while left > 0 {
+                let next = connection.about_to_execute(self.at);
+                if let Some(is_repair) = next {
+                    let is_before =
+                        |place| place == Place::Before || place == Place::BeforeRepair && is_repair;
+                    race(&mut self.races, &mut self.database, is_before);
+                }
+                if !connection.serve(&mut self.database, self.refusing) {
+                    break;
+                }
+                if next.is_some() {
+                    race(&mut self.races, &mut self.database, |place| {
+                        place == Place::Behind
+                    });
+                }
                 left -= 1;
                 done = true;
             }
@@ -341,6 +359,14 @@ impl Host {
         }
     }
 
+    /// What the database is told of it is as safe as operations are.
+    fn promise_position(&mut self) {
+        self.keep_position();
+        if self.settings.force_each {
+            self.disks[self.at].force();
+        }
+    }
+
     /// The database is told to shut down: it stops writing and asks its replicas how far they are.
     pub fn shut_down(&mut self) {
         if !self.restarting
@@ -362,7 +388,7 @@ impl Host {
         }
         // Keys still expire until it is down.
         let offset = self.database.offset();
-        self.keep_position();
+        self.promise_position();
         let kept = self.running.as_ref().and_then(|running| running.site.source());
         if kept.is_none_or(|source| source.offset < offset) {
             return false;
@@ -390,5 +416,13 @@ impl Host {
             .as_ref()
             .is_some_and(|(_, connection)| connection.input.is_empty() && connection.output.is_empty());
         read && applied && running.site.is_applying() && !self.restarting
+    }
+}
+
+/// The first client that waits for just this writes.
+fn race(races: &mut VecDeque<(Race, usize)>, database: &mut Database, is_here: impl Fn(Place) -> bool) {
+    let first = races.iter().position(|(race, _)| is_here(race.place));
+    if let Some((race, number)) = first.and_then(|at| races.remove(at)) {
+        database.run(race.db, &race.commands, race.block, Cause::Client(number));
     }
 }

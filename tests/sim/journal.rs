@@ -179,7 +179,8 @@ impl Logs {
             return Some(at_batch(Vector::zero(self.roster.count())));
         };
         let same = position.source.replication_id == last.source.replication_id;
-        let later = same && last.source.offset > position.source.offset;
+        let later = last.last_seq() > position.observed.get(me)
+            || same && last.source.offset > position.source.offset;
         let time = position.time.max(time);
         let position = if later {
             at_batch(position.stable)

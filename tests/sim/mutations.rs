@@ -1,4 +1,4 @@
-//! Each rule switched off in turn: the simulator must find that it is missing.
+//! Each rule switched off in turn, or those named on the command line: the simulator must find that it is missing.
 #![allow(
     missing_docs,
     dead_code,
@@ -83,7 +83,10 @@ fn first_failure(from: u64) -> Option<(u64, String)> {
 fn main() -> std::process::ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = 0;
-    for rule in Mutation::ALL {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let is_named = |rule: &Mutation| args.contains(&format!("{rule:?}"));
+    let all = !Mutation::ALL.iter().any(is_named);
+    for rule in Mutation::ALL.into_iter().filter(|rule| all || is_named(rule)) {
         match first_to_fail(rule) {
             Some((seed, failure)) => {
                 let line: String = failure

@@ -3,7 +3,7 @@
 
 use syncer::flow::Settings;
 
-use crate::clients::{Mix, write};
+use crate::clients::{Mix, race, write};
 use crate::database::Version;
 use crate::host::HostSettings;
 use crate::random::Random;
@@ -14,6 +14,9 @@ pub const ACTIONS: usize = 9;
 
 /// One seed of so many is a long run at full speed: many operations gather while a site is away.
 const LONG_EVERY: u64 = 50;
+
+/// In so many runs of a hundred clients also write right beside the syncer's transactions.
+const RACING: u64 = 25;
 
 /// Something that happens.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub enum What {
         /// MULTI and EXEC around them.
         block: bool,
     },
+    /// A client writes as soon as the syncer does.
+    Race(Race),
     /// The syncer dies and starts again so many steps later.
     Kill(u64),
     /// The machine under it loses power.
@@ -51,6 +56,30 @@ pub enum What {
     Restart,
     /// A clock jumps, the database's or the syncer's.
     Jump(i64, bool),
+}
+
+/// Where a client's write stands beside a transaction of the syncer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before one.
+    Before,
+    /// Before one that only repairs.
+    BeforeRepair,
+    /// Behind one.
+    Behind,
+}
+
+/// A write of a client right beside a transaction of the syncer.
+#[derive(Debug, Clone)]
+pub struct Race {
+    /// Where it stands.
+    pub place: Place,
+    /// Selected database.
+    pub db: usize,
+    /// Its commands.
+    pub commands: Vec<Words>,
+    /// MULTI and EXEC around them.
+    pub block: bool,
 }
 
 /// Something that happens at a site, at a step.
@@ -79,6 +108,16 @@ impl std::fmt::Display for Event {
                 let all: Vec<String> = commands.iter().map(|words| show(words)).collect();
                 let (open, close) = if *block { ("MULTI; ", "; EXEC") } else { ("", "") };
                 write!(out, "[{db}] {open}{}{close}", all.join("; "))
+            }
+            What::Race(race) => {
+                let all: Vec<String> = race.commands.iter().map(|words| show(words)).collect();
+                write!(
+                    out,
+                    "[{}] {:?} the syncer's next: {}",
+                    race.db,
+                    race.place,
+                    all.join("; ")
+                )
             }
             what => write!(out, "{what:?}"),
         }
@@ -135,6 +174,11 @@ impl Plan {
                 events.push((random.below(steps), site, fault));
             }
         }
+        // From a sequence of its own, so that runs without races are what they were before there were any.
+        let mut racing = Random::new(seed.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ 0x7a);
+        if racing.chance(RACING) && !long {
+            events.extend(races(&mut racing, sites as u64, steps, writes));
+        }
         events.sort_by_key(|(step, site, _)| (*step, *site));
         let event = |(number, (step, site, what))| Event {
             step,
@@ -152,6 +196,27 @@ impl Plan {
             events: events.into_iter().enumerate().map(event).collect(),
         }
     }
+}
+
+/// Writes to a key of their own, some right beside the syncer's transactions, and a database that is late with those.
+fn races(random: &mut Random, sites: u64, steps: u64, first: u64) -> Vec<(u64, usize, What)> {
+    let mix = Mix::of_races(random);
+    let mut events = Vec::new();
+    let mut put = |random: &mut Random, what| {
+        events.push((random.below(steps), random.below(sites) as usize, what));
+    };
+    for number in 0..random.pick(&[3, 6, 12, 30]) {
+        let write = match random.chance(40) {
+            true => race(random, &mix, first + number),
+            false => write(random, &mix, first + number),
+        };
+        put(random, write);
+    }
+    if random.chance(60) {
+        let late = What::Busy(1 + random.below(steps.max(2) / 2));
+        put(random, late);
+    }
+    events
 }
 
 fn host(random: &mut Random) -> HostSettings {

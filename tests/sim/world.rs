@@ -127,6 +127,7 @@ impl World {
                     self.hosts[site].database.run(*db, commands, *block, cause);
                 }
             }
+            What::Race(race) => self.hosts[site].races.push_back((race.clone(), event.number)),
             What::Kill(steps) | What::PowerCut(steps) => {
                 self.drop_links(site);
                 self.hosts[site].kill();
@@ -289,6 +290,7 @@ impl World {
 
     /// Every fault ends; nothing is left to do; what expires soon has expired.
     fn rest(&mut self) -> Result<(), String> {
+        self.hosts.iter_mut().for_each(|host| host.races.clear());
         for (_, site, undo) in std::mem::take(&mut self.undo) {
             self.undo_one(site, undo);
         }

@@ -13,6 +13,9 @@ use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
 use crate::converge::replay::{Root, canonical};
 
+/// A key with fewer operations is folded whenever it can be.
+const FOLD_ALWAYS: usize = 32;
+
 impl KeyState {
     /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
     pub fn prune(&mut self, stable: &Vector) -> bool {
@@ -22,12 +25,24 @@ impl KeyState {
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
             return true;
         }
-        if self.is_elementwise() {
-            self.fold_stable(stable);
-        } else {
-            self.fold_replayed(stable);
+        // What nothing can be folded of is looked at again when there is twice as much: a key that is written all the
+        // time costs each operation the same, however many are unstable.
+        if self.size() >= self.fold_at {
+            if self.is_elementwise() {
+                self.fold_stable(stable);
+            } else {
+                self.fold_replayed(stable);
+            }
+            self.fold_at = match self.size() {
+                0..FOLD_ALWAYS => 0,
+                size => 2 * size,
+            };
         }
         false
+    }
+
+    fn size(&self) -> usize {
+        self.operations.len() + self.life.ghosts()
     }
 
     /// Once the database holds what the canonical order gives, and all that stays has rules by element and has
@@ -68,21 +83,10 @@ impl KeyState {
 
     /// Folds into the base what is stable and in the past of everything that stays.
     fn fold_stable(&mut self, stable: &Vector) {
-        // What is stable and was seen by everything that stays.
-        let mut seen = stable.clone();
-        loop {
-            let before = seen.clone();
-            if !off(Mutation::FoldStable) {
-                let staying = self.operations.iter().filter(|op| !before.includes(op.dot));
-                staying.for_each(|op| {
-                    seen.meet(&op.past);
-                });
-                self.life.meet_staying(&before, &mut seen);
-            }
-            if seen == before {
-                break;
-            }
-        }
+        let seen = match off(Mutation::FoldStable) {
+            true => stable.clone(),
+            false => seen_by_rest(stable, self.operations.iter().chain(self.life.latest_ghosts())),
+        };
         let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
             .into_iter()
             .partition(|op| seen.includes(op.dot));
@@ -108,4 +112,27 @@ impl KeyState {
             self.held.actual_mut().trace = Some((Root::Base, order));
         }
     }
+}
+
+/// The largest part of `stable` that everything outside of it has seen. Each operation is looked at once.
+pub(in crate::converge) fn seen_by_rest<'a>(
+    stable: &Vector,
+    all: impl Iterator<Item = &'a Operation>,
+) -> Vector {
+    let mut by_site: Vec<Vec<&Operation>> = vec![Vec::new(); stable.entries().count()];
+    all.for_each(|op| by_site[op.dot.site.at()].push(op));
+    by_site
+        .iter_mut()
+        .for_each(|ops| ops.sort_unstable_by_key(|op| op.dot.seq));
+    let mut seen = stable.clone();
+    let mut has_fallen = true;
+    while std::mem::take(&mut has_fallen) {
+        for ops in &mut by_site {
+            while let Some(op) = ops.pop_if(|op| !seen.includes(op.dot)) {
+                seen.meet(&op.past);
+                has_fallen = true;
+            }
+        }
+    }
+    seen
 }

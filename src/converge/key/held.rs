@@ -39,6 +39,8 @@ pub(super) struct Step {
     pub is_mute: bool,
     /// What it saw, when it is an operation as it came: the database may refuse it, or trim more than that.
     pub as_it_came: Option<Rc<Vector>>,
+    /// Without effect it has yet to be executed: a condition stands in it, and none does in a replay.
+    pub is_conditional: bool,
 }
 
 impl Step {
@@ -49,6 +51,7 @@ impl Step {
             dot: None,
             is_mute: false,
             as_it_came: None,
+            is_conditional: false,
         }
     }
 
@@ -59,6 +62,7 @@ impl Step {
             dot: Some(op.dot),
             is_mute: false,
             as_it_came: None,
+            is_conditional: false,
         }
     }
 }
@@ -140,10 +144,11 @@ impl Actual {
         }
         for (at, step) in flight.steps.iter().enumerate() {
             let content = std::mem::replace(&mut self.content, Content::unknown());
-            let (content, effective, removed) = next(content, step);
+            let (content, took, removed) = next(content, step);
             self.content = content;
             match step.dot {
-                Some(dot) => self.extend_by(step, dot, effective),
+                Some(_) if !took && step.is_conditional => {}
+                Some(dot) => self.extend_by(step, dot, took),
                 None if flight.restart.is_some() && at == 0 => {}
                 None if matches!(step.effect, Effect::Expire { .. }) => {}
                 None => self.trace = None,
@@ -210,6 +215,23 @@ impl Held {
         self.in_flight.push_back(flight);
     }
 
+    /// An operation that was submitted verbatim and becomes known only now takes the place that it has among those
+    /// that were submitted: the transactions in their order, in each the operations in theirs, then repairs.
+    pub fn submit_in_place(&mut self, op: &Operation, flight: Flight) {
+        let is_behind = |other: &Flight| {
+            let dot = other.steps.first().and_then(|step| step.dot);
+            let is_earlier = dot.is_some_and(|dot| dot.site == op.dot.site && dot.seq < op.dot.seq);
+            other.txn > flight.txn || other.txn == flight.txn && !is_earlier
+        };
+        match self.in_flight.iter().position(is_behind) {
+            None => self.submit(flight),
+            Some(at) => {
+                self.expected = None;
+                self.in_flight.insert(at, flight);
+            }
+        }
+    }
+
     /// A transaction has come back with what came of each of its commands.
     pub fn echoed(&mut self, txn: TxnId, took: &[Took]) {
         let mut took = took.iter();
@@ -221,13 +243,14 @@ impl Held {
             self.actual_mut()
                 .take(&flight, |content, step| match took.next() {
                     None => (content.after(&step.effect), true, None),
-                    Some(took) if took.effect => (content.after(&step.effect), true, took.removed.as_ref()),
-                    Some(took) if step.is_mute => (content, false, took.removed.as_ref()),
-                    Some(took) => (
-                        content.after_no_effect(&step.effect),
-                        false,
-                        took.removed.as_ref(),
-                    ),
+                    Some(took) => {
+                        let content = match took.effect {
+                            true => content.after(&step.effect),
+                            false if step.is_mute => content,
+                            false => content.after_no_effect(&step.effect),
+                        };
+                        (content, took.effect, took.removed.as_ref())
+                    }
                 });
         }
     }

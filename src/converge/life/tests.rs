@@ -4,6 +4,7 @@ use super::*;
 use crate::causality::{Dot, SiteIx};
 use crate::converge::content::Expiry;
 use crate::converge::evaluate::evaluate;
+use crate::converge::key::seen_by_rest;
 
 fn op((site, seq): (u8, u64), past: [u64; 3], effect: Effect) -> Operation {
     let mut vector = Vector::zero(3);
@@ -156,16 +157,7 @@ fn random_effect(number: u8, fights: bool) -> Effect {
 
 /// Folds what everybody has seen, as [`KeyState`](crate::converge::KeyState) does.
 fn fold(life: &mut Life, kept: &mut Vec<Operation>, stable: &Vector) {
-    let mut seen = stable.clone();
-    loop {
-        let before = seen.clone();
-        let staying = kept.iter().filter(|op| !before.includes(op.dot));
-        staying.for_each(|op| seen.meet(&op.past));
-        life.meet_staying(&before, &mut seen);
-        if seen == before {
-            break;
-        }
-    }
+    let seen = seen_by_rest(stable, kept.iter().chain(life.latest_ghosts()));
     let (folded, left) = std::mem::take(kept)
         .into_iter()
         .partition::<Vec<_>, _>(|op| seen.includes(op.dot));

@@ -192,3 +192,35 @@ fn a_set_keeps_its_time_under_bits() {
     let there = after(Content::unknown(), "SETBIT k 15 1");
     assert_eq!(missing(&want, &there), ["SET k a PXAT 77", "SETBIT k 15 1"]);
 }
+
+#[test]
+fn what_was_overwritten_calls_for_no_replay() {
+    let saw = |mut op: Operation, seq: u64, past: u64| {
+        op.dot.seq = seq;
+        let mut vector = Vector::zero(3);
+        vector.advance(op.dot.site, past);
+        op.past = Rc::new(vector);
+        op
+    };
+    let bits = saw(write(0, 2, "SETBIT k 25 1"), 1, 0);
+    let hash = write(1, 4, "HSET k f v");
+    let both = [bits.clone(), hash.clone()];
+    assert!(needs_replay(&Content::unknown(), &both));
+    let set = saw(write(0, 3, "SET k v KEEPTTL"), 2, 1);
+    let all = [bits, set, hash];
+    assert!(!needs_replay(&Content::unknown(), &all));
+    assert_eq!(evaluate(&Content::unknown(), &all).kind, Kind::Hash);
+}
+
+#[test]
+fn a_counter_counts_what_was_set_in_the_text() {
+    let content = after(Content::unknown(), "SET k 720");
+    let content = after(content, "SETRANGE k 2 490");
+    let content = after(content, "INCRBY k 50");
+    assert_eq!(content.get(&TEXT), Value::Bytes(Bytes::from_static(b"72540")));
+    assert!(!has_pieces(&content));
+    let bits = after(Content::unknown(), "SETBIT k 3 1");
+    assert_eq!(after(bits, "INCR k").kind, Kind::Other);
+    let text = after(after(Content::unknown(), "SET k ab"), "SETBIT k 3 1");
+    assert_eq!(text.clone().after_if_possible(&effect("INCR k")), text);
+}

@@ -1,5 +1,6 @@
 //! Whether the logs tell what the databases did: every effective command of a client is one operation, in its
-//! order, with exactly the past that its database had, and a timestamp behind everything it saw.
+//! order, with exactly the past that its database had, and a timestamp behind everything it saw. And whether each
+//! database executed what the others did once, and behind what it had seen.
 
 use std::collections::BTreeSet;
 
@@ -74,6 +75,7 @@ pub fn judge(world: &World) -> Result<(), String> {
     for host in &world.hosts {
         let locals = expected(&host.database, world.hosts.len());
         captured(host.at, &locals, &book)?;
+        applied(host.at, &host.database, &book, world.hosts.len())?;
     }
     times(&book)
 }
@@ -126,6 +128,40 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
             ));
         }
         places = next;
+    }
+    Ok(())
+}
+
+/// Whether a database executed each operation of the other sites once, and behind everything that it had seen.
+fn applied(site: usize, database: &Database, book: &Book, sites: usize) -> Result<(), String> {
+    let mut executed = vec![0; sites];
+    let mut last_unit = 0;
+    for record in &database.history {
+        // Behind a FLUSH all markers are written anew: the first of a unit tells whose operations it carries.
+        let Some((origin, seq)) = marker(&record.words).filter(|_| record.unit != last_unit) else {
+            continue;
+        };
+        last_unit = record.unit;
+        if record.cause != Cause::Applied || origin == site {
+            continue;
+        }
+        if seq <= executed[origin] {
+            return Err(format!(
+                "history: site {site} executed operation {seq} of site {origin} again"
+            ));
+        }
+        for seq in executed[origin] + 1..=seq {
+            let Some(logged) = book.operations.get(&(origin as u8, seq)) else {
+                continue;
+            };
+            let mut others = (0..sites).filter(|at| *at != site && *at != origin);
+            if let Some(of) = others.find(|at| logged.past[*at] > executed[*at]) {
+                return Err(format!(
+                    "history: site {site} executed operation {seq} of site {origin} before what that had seen of site {of}"
+                ));
+            }
+        }
+        executed[origin] = seq;
     }
     Ok(())
 }
