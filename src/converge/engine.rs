@@ -204,27 +204,22 @@ impl Converge {
         self.compare(fingerprint, db, key);
     }
 
-    /// Whether the database lets us run scripts, without which streams in conflict may have to wait.
-    pub fn set_may_script(&mut self, may_script: bool) {
-        self.may_script = may_script;
-        let (me, dirty) = (self.me, &mut self.dirty);
+    /// Whether the database lets us run scripts, without which streams may have to wait; gives what was so before.
+    pub fn set_may_script(&mut self, may_script: bool) -> bool {
+        let dirty = &mut self.dirty;
         self.conflicts.change_waiting(|fingerprint, key| {
-            if key.waiting_for() == Some(me) && !key.is_dirty() {
+            if !key.is_dirty() {
                 key.mark_dirty();
                 dirty.push((fingerprint, key.db(), key.key().clone()));
             }
         });
-    }
-
-    /// Whether the database lets us run scripts.
-    pub fn may_script(&self) -> bool {
-        self.may_script
+        std::mem::replace(&mut self.may_script, may_script)
     }
 
     /// Whether some key waits because it does not.
     pub fn waits_to_script(&self) -> bool {
         let waits = |key: &KeyState| key.waiting_for() == Some(self.me);
-        !self.may_script && self.conflicts.waiting() > 0 && self.conflicts.iter().any(waits)
+        !self.may_script && self.keys_waiting() > 0 && self.keys().any(waits)
     }
 
     /// The values of all keys that wait for a site are shipped by the next [`Converge::settle`]; gives how many.
@@ -535,8 +530,7 @@ impl Converge {
         let mut repairs = Vec::new();
         for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
             let place = (fingerprint, db, &key);
-            let reconcile =
-                |state: &mut KeyState| (state.reconcile(me, txn, now_ms, may_script), state.take_losses());
+            let reconcile = |it: &mut KeyState| (it.reconcile(me, txn, now_ms, may_script), it.take_losses());
             let Some((repair, losses)) = self.conflicts.change_key(place, reconcile) else {
                 continue;
             };

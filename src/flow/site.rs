@@ -210,13 +210,11 @@ impl<J: Journal> Site<J> {
         self.past.dumps.rdb_version = rdb_version;
     }
 
-    /// Whether the database lets us run scripts; keys that need one wait until it does.
-    pub fn set_may_script(&mut self, may_script: bool) {
-        self.converge.set_may_script(may_script);
+    /// Whether the database lets us run scripts, for which keys wait that need one; gives what was so before.
+    pub fn set_may_script(&mut self, may_script: bool) -> bool {
+        let before = self.converge.set_may_script(may_script);
         self.settle_now();
-        if may_script {
-            self.settled.release(SCRIPTLESS);
-        }
+        before
     }
 
     /// The time, Unix milliseconds; every event happens at the time last given.
@@ -339,7 +337,7 @@ impl<J: Journal> Site<J> {
         let repairs = self.converge.settle(self.txn_id());
         if self.converge.waits_to_script() {
             self.settled.hold_open(SCRIPTLESS, before);
-        } else if !self.converge.may_script() {
+        } else {
             self.settled.release(SCRIPTLESS);
         }
         if repairs.is_empty() {

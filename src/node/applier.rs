@@ -96,7 +96,7 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
 
 /// Keeps whether the database's user may run scripts.
 fn note_scripts(node: &mut Node, may_now: bool) {
-    let may_script = node.site.converge().may_script();
+    let may_script = node.site.set_may_script(may_now);
     if !may_now && may_script {
         tracing::warn!(
             "the database's user may not run EVAL: a stream that is written at several sites at once waits for it; \
@@ -105,7 +105,6 @@ fn note_scripts(node: &mut Node, may_now: bool) {
     } else if may_now && !may_script {
         tracing::info!("the database's user may run EVAL now: streams that waited for it go on");
     }
-    node.site.set_may_script(may_now);
 }
 
 fn is_script(queued: &Queued) -> bool {
