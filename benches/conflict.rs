@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use syncer::causality::{Dot, Hlc, SiteIx, Vector};
 use syncer::command::effect::{Effect, SetExpiry};
+use syncer::command::entries::name_of;
 use syncer::converge::{KeyState, Operation, Took};
 
 const A: SiteIx = SiteIx(0);
@@ -103,6 +104,19 @@ fn sorted(number: u64) -> Effect {
     }
 }
 
+/// One in eight takes an entry away.
+fn stream(number: u64) -> Effect {
+    let id = |number: u64| name_of(TIME + number, 0);
+    match number % 8 {
+        7 => Effect::StreamRemove(vec![id(number - 7)]),
+        _ => Effect::StreamAdd {
+            id: id(number),
+            fields: vec![name(number % 16), name(number)],
+            trim: None,
+        },
+    }
+}
+
 fn run(operations: u64, effect: Load) -> f64 {
     let operations: Vec<Operation> = (0..operations)
         .map(|number| operation(number, effect(number)))
@@ -116,7 +130,7 @@ fn run(operations: u64, effect: Load) -> f64 {
             false => key.delivered(op),
         }
         if at as u64 % LAG == LAG - 1 {
-            let repair = key.reconcile(A, at as u64, TIME);
+            let repair = key.reconcile(A, at as u64, TIME, true);
             key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
         }
     }
@@ -125,11 +139,12 @@ fn run(operations: u64, effect: Load) -> f64 {
 
 fn main() {
     let smoke = !std::env::args().any(|arg| arg == "--bench");
-    let loads: [(&str, Load); 5] = [
+    let loads: [(&str, Load); 6] = [
         ("counter", counter),
         ("hash", hash),
         ("hash, HINCRBY", hash_counter),
         ("hash, 1/8 HDEL", hash_removals),
+        ("stream, 1/8 XDEL", stream),
         ("sorted set that comes and goes", sorted),
     ];
     for (name, effect) in loads {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::class::{Class, EffectClass};
+use super::entries::{self, Trim};
 use super::keys::{Access, keys};
 use super::pieces;
 use super::table::Spec;
@@ -65,6 +66,21 @@ pub enum Effect {
         /// What is added.
         delta: f64,
     },
+    /// An entry joins a stream, and others may go for it.
+    StreamAdd {
+        /// Its id, by its [name](super::entries).
+        id: Bytes,
+        /// Its fields and values.
+        fields: Vec<Bytes>,
+        /// What is taken away then.
+        trim: Option<Trim>,
+    },
+    /// Entries leave a stream, by the names of their ids.
+    StreamRemove(Vec<Bytes>),
+    /// The oldest entries leave a stream.
+    StreamTrim(Trim),
+    /// Entries are put in their places among those of a stream. No command of a client's does that.
+    StreamSplice(Splice),
     /// The expiry time.
     Expire {
         /// Unix milliseconds; `None` means never (PERSIST).
@@ -81,6 +97,30 @@ pub enum Effect {
     Opaque,
     /// Known only by executing it where the keys that it read were as they were.
     Derived,
+}
+
+/// What is done to a stream at once, whatever it holds; nothing happens if the key is of another type.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Splice {
+    /// Entries that it holds then, by the names of their ids, with their fields and values; in their order.
+    pub entries: Vec<(Bytes, Vec<Bytes>)>,
+    /// What is taken away then.
+    pub trim: Option<Trim>,
+    /// Entries that the trim does not see.
+    pub kept: Vec<Bytes>,
+    /// The last id given out is at least this one.
+    pub last: Option<Bytes>,
+}
+
+impl Effect {
+    /// If it trims a stream to the newest so many: below what id it left nothing, if that is known.
+    pub fn learn(&mut self, found: Option<Bytes>) {
+        if let Effect::StreamAdd { trim: Some(trim), .. } | Effect::StreamTrim(trim) = self
+            && let Trim::Longest { below, .. } = trim
+        {
+            *below = found;
+        }
+    }
 }
 
 /// A key's share of a command.
@@ -200,6 +240,9 @@ fn on_key(spec: &Spec, class: EffectClass, args: &[Bytes], at: usize) -> Result<
             "SETRANGE" => pieces::range(args),
             _ => pieces::bit(args)?,
         },
+        EffectClass::Opaque if spec.name == "XADD" => entries::add(args),
+        EffectClass::Opaque if spec.name == "XDEL" => entries::remove(args),
+        EffectClass::Opaque if spec.name == "XTRIM" => entries::trim(args),
         EffectClass::Opaque | EffectClass::Flush | EffectClass::SwapDb => Effect::Opaque,
     })
 }

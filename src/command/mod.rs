@@ -10,6 +10,7 @@
 mod absolute;
 mod class;
 pub mod effect;
+pub mod entries;
 mod keys;
 mod learned;
 pub mod pieces;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::entries;
 use super::pieces::counted;
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -22,6 +23,9 @@ pub enum Kind {
     Hash,
     /// A sorted set; elements are its members.
     Sorted,
+    /// A stream; elements are its entries, by the names of their ids, and what [`entries`](super::entries) adds. It may
+    /// be empty.
+    Stream,
     /// Something whose elements this room does not follow.
     Other,
 }
@@ -37,6 +41,8 @@ pub enum Value {
     Bit(bool),
     /// It holds these bytes.
     Bytes(Bytes),
+    /// The entry has these fields and values.
+    Entry(Vec<Bytes>),
     /// The unknown number of the base, plus this.
     Plus(i64),
     /// It has this score.
@@ -134,7 +140,9 @@ impl Content {
 
     /// Whether nothing is left, which a database shows as no key.
     pub fn is_empty(&self) -> bool {
-        !self.rest_unknown && self.elements.values().all(|value| *value == Value::Absent)
+        self.kind != Kind::Stream
+            && !self.rest_unknown
+            && self.elements.values().all(|value| *value == Value::Absent)
     }
 
     /// Drops what says nothing, so that equal knowledge compares equal.
@@ -146,7 +154,9 @@ impl Content {
             _ => false,
         };
         let mut content = self.clone();
-        content.elements.retain(|_, value| !says_nothing(value));
+        if self.kind != Kind::Stream {
+            content.elements.retain(|_, value| !says_nothing(value));
+        }
         if content.is_empty() && content.kind != Kind::Other {
             Content::absent()
         } else {
@@ -243,6 +253,10 @@ impl Content {
                     self.put(member, sum);
                 }
             }
+            Effect::StreamAdd { .. }
+            | Effect::StreamRemove(_)
+            | Effect::StreamTrim(_)
+            | Effect::StreamSplice(_) => entries::apply(self, effect),
             _ => {}
         }
     }
@@ -289,12 +303,17 @@ impl Content {
         let fits = matches!(self.kind, Kind::Unknown | Kind::Absent | Kind::Other) || self.kind == kind;
         let removes = matches!(
             effect,
-            Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+            Effect::SetRemove(_)
+                | Effect::HashRemove(_)
+                | Effect::SortedRemove(_)
+                | Effect::StreamRemove(_)
+                | Effect::StreamTrim(_)
         );
         if !fits || (removes && self.kind == Kind::Absent) {
             return self;
         }
         match effect {
+            Effect::StreamAdd { id, .. } if entries::refuses(&self, id) => self,
             Effect::Count { delta } if counted(&self).is_some_and(|value| add(&value, *delta).is_none()) => {
                 self
             }
@@ -325,6 +344,9 @@ impl Content {
                 let scores = pairs.iter();
                 scores.for_each(|(score, member)| self.put(member, Value::Score(*score)));
             }
+            Effect::StreamAdd { .. } | Effect::StreamRemove(_) | Effect::StreamSplice(_) if fits => {
+                return entries::had_no_effect(self, effect);
+            }
             _ => return self,
         }
         if self.is_empty() { Content::absent() } else { self }
@@ -338,6 +360,10 @@ pub fn kind_of(effect: &Effect) -> Kind {
         Effect::SetAdd(_) | Effect::SetRemove(_) => Kind::Set,
         Effect::HashSet(_) | Effect::HashRemove(_) | Effect::HashCount { .. } => Kind::Hash,
         Effect::SortedAdd(_) | Effect::SortedRemove(_) | Effect::SortedCount { .. } => Kind::Sorted,
+        Effect::StreamAdd { .. }
+        | Effect::StreamRemove(_)
+        | Effect::StreamTrim(_)
+        | Effect::StreamSplice(_) => Kind::Stream,
         Effect::Restore { .. } | Effect::Opaque | Effect::Derived => Kind::Other,
         Effect::Del | Effect::Expire { .. } => Kind::Unknown,
     }
@@ -352,7 +378,7 @@ pub fn add(value: &Value, delta: i64) -> Option<Value> {
             let sum = integer(text)?.checked_add(delta)?;
             Some(Value::Bytes(Bytes::from(sum.to_string())))
         }
-        Value::Member | Value::Bit(_) | Value::Score(_) | Value::ScorePlus(_) => None,
+        Value::Member | Value::Bit(_) | Value::Entry(_) | Value::Score(_) | Value::ScorePlus(_) => None,
     }
 }
 
@@ -362,7 +388,9 @@ pub fn add_in_any_order(value: &Value, deltas: impl Iterator<Item = i64>) -> Opt
         Value::Absent => 0,
         Value::Plus(number) => *number,
         Value::Bytes(text) => integer(text)?,
-        Value::Member | Value::Bit(_) | Value::Score(_) | Value::ScorePlus(_) => return None,
+        Value::Member | Value::Bit(_) | Value::Entry(_) | Value::Score(_) | Value::ScorePlus(_) => {
+            return None;
+        }
     };
     let (mut up, mut down, mut any) = (0_i64, 0_i64, false);
     for delta in deltas {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, TEXT, Value, integer};
+use super::entries::entry_difference;
 use super::pieces::{has_pieces, piece_difference};
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -39,6 +40,7 @@ pub fn difference(want: &Content, have: &Content) -> Result<Vec<Effect>, OutOfRe
         Kind::Set | Kind::Hash | Kind::Sorted => {
             element_difference(&want, &have, &mut effects, &mut expiry)?;
         }
+        Kind::Stream => entry_difference(&want, &have, &mut effects, &mut expiry)?,
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
     let gone = have.kind == Kind::Absent && effects.is_empty();
@@ -174,7 +176,7 @@ impl Changes {
             (Value::ScorePlus(want), Value::ScorePlus(have)) => {
                 self.score_counts.push((element.clone(), want - have));
             }
-            (Value::ScorePlus(_) | Value::Bit(_), _) => return Err(OutOfReach),
+            (Value::ScorePlus(_) | Value::Bit(_) | Value::Entry(_), _) => return Err(OutOfReach),
         }
         Ok(())
     }

@@ -99,6 +99,8 @@ pub struct Converge {
     dirty: Vec<(u64, u32, Bytes)>,
     /// Told to nobody yet; the newest are left out when nobody asks.
     losses: Vec<Loss>,
+    /// Whether the database lets us run scripts.
+    may_script: bool,
     /// What had been executed when this run took over from an earlier one.
     taken_over: Option<Vector>,
 }
@@ -115,6 +117,7 @@ impl Converge {
             contested: Vec::new(),
             dirty: Vec::new(),
             losses: Vec::new(),
+            may_script: true,
             taken_over: None,
         }
     }
@@ -199,6 +202,24 @@ impl Converge {
         let place = (fingerprint, db, key);
         self.conflicts.enter_key(place, KeyState::demand_state);
         self.compare(fingerprint, db, key);
+    }
+
+    /// Whether the database lets us run scripts, without which streams may have to wait; gives what was so before.
+    pub fn set_may_script(&mut self, may_script: bool) -> bool {
+        let dirty = &mut self.dirty;
+        self.conflicts.change_waiting(|fingerprint, key| {
+            if !key.is_dirty() {
+                key.mark_dirty();
+                dirty.push((fingerprint, key.db(), key.key().clone()));
+            }
+        });
+        std::mem::replace(&mut self.may_script, may_script)
+    }
+
+    /// Whether some key waits because it does not.
+    pub fn waits_to_script(&self) -> bool {
+        let waits = |key: &KeyState| key.waiting_for() == Some(self.me);
+        !self.may_script && self.keys_waiting() > 0 && self.keys().any(waits)
     }
 
     /// The values of all keys that wait for a site are shipped by the next [`Converge::settle`]; gives how many.
@@ -505,11 +526,11 @@ impl Converge {
     /// Compares ideal and actual of every key that something happened to since the last call: however much
     /// that was, it is one comparison. What is missing goes into transaction `txn`.
     pub fn settle(&mut self, txn: TxnId) -> Vec<KeyRepair> {
-        let (me, now_ms) = (self.me, self.now_ms);
+        let (me, now_ms, may_script) = (self.me, self.now_ms, self.may_script);
         let mut repairs = Vec::new();
         for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
             let place = (fingerprint, db, &key);
-            let reconcile = |state: &mut KeyState| (state.reconcile(me, txn, now_ms), state.take_losses());
+            let reconcile = |it: &mut KeyState| (it.reconcile(me, txn, now_ms, may_script), it.take_losses());
             let Some((repair, losses)) = self.conflicts.change_key(place, reconcile) else {
                 continue;
             };

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::content::{Content, Kind, TEXT, Value, add, add_in_any_order, add_score, kind_of};
 use super::cover::Cover;
+use super::entries::put_entries;
 use super::expiry::register;
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
@@ -56,6 +57,7 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
             evaluate_text(&mut content, &alive);
             put_pieces(&mut content, &alive, &cover);
         }
+        Kind::Stream => put_entries(&mut content, operations, &cover),
         Kind::Set | Kind::Hash | Kind::Sorted => evaluate_elements(&mut content, kind, operations, &cover),
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
@@ -106,15 +108,20 @@ pub(super) fn covers_base(base: &Content, operations: &[&Operation]) -> bool {
 pub(super) fn is_write(effect: &Effect) -> bool {
     !matches!(
         effect,
-        Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+        Effect::SetRemove(_)
+            | Effect::HashRemove(_)
+            | Effect::SortedRemove(_)
+            | Effect::StreamRemove(_)
+            | Effect::StreamTrim(_)
     )
 }
 
 pub(super) fn is_alive(op: &Operation, cover: &Cover<'_>) -> bool {
     match &op.effect {
         Effect::Del | Effect::Expire { .. } => false,
-        Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_) => false,
-        Effect::Set { .. } | Effect::Count { .. } => !cover.key_of(op),
+        effect if !is_write(effect) => false,
+        // A stream stays when its last entry goes.
+        Effect::Set { .. } | Effect::Count { .. } | Effect::StreamAdd { .. } => !cover.key_of(op),
         _ => !cover.key_of(op) && op.elements().any(|element| !cover.element_of(op, element)),
     }
 }

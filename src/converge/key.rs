@@ -8,6 +8,7 @@ mod fold;
 mod held;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
+use super::entries;
 use super::evaluate::evaluate;
 use super::life::Life;
 use super::losses::{Loss, judge};
@@ -206,6 +208,7 @@ impl KeyState {
     pub fn submitted(&mut self, op: Operation, txn: TxnId) {
         let step = Step {
             is_mute: op.joint || op.is_conditional(),
+            as_it_came: Some(Rc::clone(&op.past)),
             // No other SET is ever without effect.
             is_conditional: op.is_conditional()
                 || matches!(op.effect, Effect::Set { .. })
@@ -258,7 +261,12 @@ impl KeyState {
         self.add(flush);
     }
 
-    fn add(&mut self, op: Operation) {
+    fn add(&mut self, mut op: Operation) {
+        let is_late = op.effect == Effect::Del && self.operations.iter().any(|other| other.sees(op.dot));
+        if entries::trim_of(&op.effect).is_some() {
+            let below = entries::threshold(&self.base, &self.operations, &op);
+            op.effect.learn(below);
+        }
         for older in self.operations.iter().rev().take(JUDGED_MAX) {
             if let Some((rule, winner, loser)) = judge(&op, older) {
                 self.losses.push(Loss {
@@ -277,6 +285,17 @@ impl KeyState {
             superseded.for_each(|older| self.life.bury(&older));
         }
         self.operations.push(op);
+        if is_late {
+            self.learn_again();
+        }
+    }
+
+    /// What empties a whole database meets a key when trims have already seen it: what they left is asked again.
+    fn learn_again(&mut self) {
+        for at in 0..self.operations.len() {
+            let below = entries::threshold(&self.base, &self.operations, &self.operations[at]);
+            self.operations[at].effect.learn(below);
+        }
     }
 
     /// The value that this derived operation left depends on keys in conflict; true if it is one of ours.
@@ -309,14 +328,15 @@ impl KeyState {
     }
 
     /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`. A key that has
-    /// to wait does so since `now_ms`, if it did not before.
-    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId, now_ms: u64) -> Repair {
+    /// to wait does so since `now_ms`, if it did not before. It waits for this site itself where a script is needed and
+    /// none may be run.
+    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId, now_ms: u64, may_script: bool) -> Repair {
         let before = self.waiting_for.take();
         self.dirty = false;
         if self.snapshot {
             return Repair::default();
         }
-        let repair = self.compare(me, txn);
+        let repair = self.compare(me, txn, may_script);
         if before.is_none() {
             self.waiting_since_ms = now_ms;
         }
@@ -331,11 +351,16 @@ impl KeyState {
         repair
     }
 
-    fn compare(&mut self, me: SiteIx, txn: TxnId) -> Repair {
+    fn compare(&mut self, me: SiteIx, txn: TxnId, may_script: bool) -> Repair {
         let demanded = std::mem::take(&mut self.demanded);
+        let needs_script = |effect: &Effect| matches!(effect, Effect::StreamSplice(_));
         if self.is_elementwise() {
             let want = evaluate(&self.base, &self.operations, self.life.enders());
             if let Ok(effects) = difference(&want, &self.held.expected().content) {
+                if !may_script && effects.iter().any(needs_script) {
+                    (self.waiting_for, self.demanded) = (Some(me), demanded);
+                    return Repair::default();
+                }
                 self.pending.clear();
                 let repair = self.submit_effects(effects, txn);
                 return Repair {
@@ -343,9 +368,13 @@ impl KeyState {
                     ..repair
                 };
             }
-            return self.replay(me, txn, true, demanded);
         }
-        self.replay(me, txn, false, demanded)
+        let is_placed = |op: &Operation| entries::replayed(op, Vec::new).as_ref().is_some_and(needs_script);
+        if !may_script && self.operations.iter().any(is_placed) {
+            (self.waiting_for, self.demanded) = (Some(me), demanded);
+            return Repair::default();
+        }
+        self.replay(me, txn, self.is_elementwise(), demanded)
     }
 
     /// Whether the rules by element give what it should hold.
@@ -401,7 +430,7 @@ impl KeyState {
             && !contested
         {
             let missing = canonical.order[done.len()..].to_vec();
-            let mut repair = self.submit_verbatim(&missing, txn);
+            let mut repair = self.submit_verbatim(&missing, &canonical.order, txn);
             self.repair_expiry(txn, &mut repair);
             return repair;
         }
@@ -442,7 +471,8 @@ impl KeyState {
         let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
         let repair = match canonical.root != Root::Base && !stands && !derived {
             true => self.submit_restart(canonical.root, &canonical.order, txn),
-            false => self.submit_verbatim(&missing, txn),
+            // What stands behind it in the order may have been executed already.
+            false => self.submit_verbatim(&missing, &[], txn),
         };
         Repair {
             ship_state: true,
@@ -459,7 +489,7 @@ impl KeyState {
         latest.map(|op| op.dot.site)
     }
 
-    fn submit_verbatim(&mut self, missing: &[usize], txn: TxnId) -> Repair {
+    fn submit_verbatim(&mut self, missing: &[usize], order: &[usize], txn: TxnId) -> Repair {
         if missing.is_empty() {
             return Repair::default();
         }
@@ -467,7 +497,7 @@ impl KeyState {
             self.pending.remove(&self.operations[at].dot);
         }
         let ops = missing.iter().map(|&at| &self.operations[at]);
-        let commands = ops.clone().map(|op| self.command_of(op)).collect();
+        let commands = missing.iter().map(|&at| self.command_of(at, order)).collect();
         let steps = ops.map(Step::of).collect();
         self.held.submit(Flight {
             txn,
@@ -481,10 +511,19 @@ impl KeyState {
     }
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
-    fn command_of(&self, op: &Operation) -> Bytes {
-        match op.is_elementwise() {
-            true => render(&self.key, &op.effect),
-            false => unconditional(&op.raw),
+    /// Nothing of what stands behind it in this order has been executed.
+    fn command_of(&self, at: usize, order: &[usize]) -> Bytes {
+        let op = &self.operations[at];
+        let kept = || {
+            let behind = order.iter().skip_while(|&&other| other != at).skip(1);
+            let behind: BTreeSet<usize> = behind.copied().collect();
+            let beside = (0..self.operations.len()).filter(|other| !behind.contains(other));
+            entries::unseen(op, beside.map(|other| &self.operations[other]))
+        };
+        match entries::replayed(op, kept) {
+            Some(effect) => render(&self.key, &effect),
+            None if op.is_elementwise() => render(&self.key, &op.effect),
+            None => unconditional(&op.raw),
         }
     }
 
@@ -498,7 +537,7 @@ impl KeyState {
         let mut commands = vec![state.map_or_else(|| render(&self.key, &Effect::Del), |op| op.raw.clone())];
         let mut steps = vec![Step::repair(first)];
         for &at in order {
-            commands.push(self.command_of(&self.operations[at]));
+            commands.push(self.command_of(at, order));
             steps.push(Step::of(&self.operations[at]));
         }
         self.held.submit(Flight {

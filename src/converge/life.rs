@@ -124,6 +124,8 @@ impl Life {
             Effect::Expire { .. } | Effect::Restore { .. } | Effect::Opaque | Effect::Derived => {
                 return false;
             }
+            // A stream stays when its last entry goes.
+            Effect::StreamRemove(_) | Effect::StreamTrim(_) | Effect::StreamSplice(_) => return false,
             // It sets the time, and so ends what it saw.
             Effect::Set {
                 expiry: SetExpiry::Clear | SetExpiry::At(_),
@@ -251,7 +253,12 @@ impl Life {
 /// Whether it tells that a key of this type had gone, beside removals of elements.
 fn tells_of_end(effect: &Effect, kind: Kind) -> bool {
     let own = kind_of(effect);
-    is_reset(effect) || own != Kind::Unknown && own != kind
+    // What is done to a stream's groups takes nothing of it.
+    let is_of_groups = matches!(
+        (own, kind),
+        (Kind::Stream, Kind::Other) | (Kind::Other, Kind::Stream)
+    );
+    is_reset(effect) || own != Kind::Unknown && own != kind && !is_of_groups
 }
 
 impl Ghost {
@@ -360,6 +367,13 @@ fn shape(effect: &Effect) -> Effect {
             Effect::SortedAdd(pairs.iter().map(|(_, member)| (0.0, copy(member))).collect())
         }
         Effect::SortedRemove(names) => Effect::SortedRemove(all(names)),
+        Effect::StreamAdd { id, .. } => Effect::StreamAdd {
+            id: copy(id),
+            fields: Vec::new(),
+            trim: None,
+        },
+        Effect::StreamRemove(names) => Effect::StreamRemove(all(names)),
+        Effect::StreamTrim(_) | Effect::StreamSplice(_) => Effect::StreamRemove(Vec::new()),
         Effect::SortedCount { member, .. } => Effect::SortedCount {
             member: copy(member),
             delta: 0.0,

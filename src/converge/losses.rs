@@ -95,7 +95,12 @@ pub fn judge<'a>(one: &'a Operation, other: &'a Operation) -> Option<(Rule, &'a 
 fn removes(op: &Operation) -> bool {
     matches!(
         op.effect,
-        Effect::Del | Effect::SetRemove(_) | Effect::HashRemove(_) | Effect::SortedRemove(_)
+        Effect::Del
+            | Effect::SetRemove(_)
+            | Effect::HashRemove(_)
+            | Effect::SortedRemove(_)
+            | Effect::StreamRemove(_)
+            | Effect::StreamTrim(_)
     )
 }
 
@@ -120,14 +125,19 @@ fn writes<'a>(later: &'a Operation, earlier: &'a Operation) -> Option<(Rule, &'a
         _ => {
             // Equal values are no loss.
             let contested = later.elements().any(|element| {
-                later.overwrites_element(element)
-                    && earlier.overwrites_element(element)
+                takes(later, element)
+                    && takes(earlier, element)
                     && later.assigned(element) != earlier.assigned(element)
             });
             return contested.then_some((Rule::ElementLost, later, earlier));
         }
     };
     Some((rule, later, earlier))
+}
+
+/// Whether it leaves no room for another value of the element.
+fn takes(op: &Operation, element: &Bytes) -> bool {
+    op.overwrites_element(element) || matches!(&op.effect, Effect::StreamAdd { id, .. } if id == element)
 }
 
 fn expiry<'a>(later: &'a Operation, earlier: &'a Operation) -> Option<(Rule, &'a Operation, &'a Operation)> {

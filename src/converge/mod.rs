@@ -13,6 +13,7 @@ mod contested;
 mod cover;
 pub mod difference;
 mod engine;
+mod entries;
 pub mod evaluate;
 mod expiry;
 #[cfg(feature = "io")]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::content::Value;
+use super::content::{Kind, Value, kind_of};
 use crate::causality::{Dot, Hlc, SiteIx, Vector};
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -52,10 +52,12 @@ impl Operation {
 
     /// Whether the rules of [`evaluate`](super::evaluate) cover it; others need a replay.
     pub fn is_elementwise(&self) -> bool {
-        !matches!(
-            self.effect,
-            Effect::Opaque | Effect::Derived | Effect::Restore { .. }
-        )
+        match &self.effect {
+            Effect::Opaque | Effect::Derived | Effect::Restore { .. } => false,
+            // What a trim takes away is known by id, or only to a database that holds the rest.
+            Effect::StreamAdd { trim: Some(trim), .. } | Effect::StreamTrim(trim) => trim.below().is_some(),
+            _ => true,
+        }
     }
 
     /// Whether a condition stands in its command (`NX`, `GT` and the like): that it had no effect where it was
@@ -89,10 +91,12 @@ impl Operation {
             | Effect::SetRemove(names)
             | Effect::HashRemove(names)
             | Effect::SortedRemove(names)
+            | Effect::StreamRemove(names)
             | Effect::Union(names) => Box::new(names.iter()),
             Effect::Bits(bits) => Box::new(bits.iter().map(|(name, _)| name)),
             Effect::HashSet(pairs) => Box::new(pairs.iter().map(|(field, _)| field)),
             Effect::SortedAdd(pairs) => Box::new(pairs.iter().map(|(_, member)| member)),
+            Effect::StreamAdd { id, .. } => Box::new(std::iter::once(id)),
             Effect::HashCount { field, .. } => Box::new(std::iter::once(field)),
             Effect::SortedCount { member, .. } => Box::new(std::iter::once(member)),
             _ => Box::new(std::iter::empty()),
@@ -102,9 +106,10 @@ impl Operation {
     /// Whether it takes the place of what the element held before; an SADD only adds.
     pub fn overwrites_element(&self, element: &Bytes) -> bool {
         match &self.effect {
-            Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) => {
-                names.contains(element)
-            }
+            Effect::SetRemove(names)
+            | Effect::HashRemove(names)
+            | Effect::SortedRemove(names)
+            | Effect::StreamRemove(names) => names.contains(element),
             Effect::Bits(bits) => bit_of(bits, element).is_some(),
             Effect::HashSet(pairs) => pairs.iter().any(|(field, _)| field == element),
             Effect::SortedAdd(pairs) => pairs.iter().any(|(_, member)| member == element),
@@ -119,6 +124,7 @@ impl Operation {
             Effect::SetRemove(_)
                 | Effect::HashRemove(_)
                 | Effect::SortedRemove(_)
+                | Effect::StreamRemove(_)
                 | Effect::Bits(_)
                 | Effect::HashSet(_)
                 | Effect::SortedAdd(_)
@@ -132,6 +138,7 @@ impl Operation {
             Effect::SetAdd(_)
                 | Effect::Union(_)
                 | Effect::Bits(_)
+                | Effect::StreamAdd { .. }
                 | Effect::HashSet(_)
                 | Effect::SortedAdd(_)
         )
@@ -142,6 +149,7 @@ impl Operation {
         match &self.effect {
             Effect::SetAdd(names) | Effect::Union(names) => names.contains(element).then_some(Value::Member),
             Effect::Bits(bits) => bit_of(bits, element).map(Value::Bit),
+            Effect::StreamAdd { id, fields, .. } => (id == element).then(|| Value::Entry(fields.clone())),
             Effect::HashSet(pairs) => {
                 let pair = pairs.iter().rev().find(|(field, _)| field == element)?;
                 Some(Value::Bytes(pair.1.clone()))
@@ -164,6 +172,10 @@ impl Operation {
                 // In a replay they do not stand for themselves: what lies between may have read them.
                 | Effect::Bits(_)
                 | Effect::Union(_)
+                // A trim that did not see their removal counts them.
+                | Effect::StreamAdd { .. }
+                | Effect::StreamRemove(_)
+                | Effect::StreamTrim(_)
                 | Effect::Opaque
                 | Effect::Derived
         )
@@ -172,7 +184,8 @@ impl Operation {
     /// Whether this operation makes an older one in its past irrelevant for good: whatever the older one
     /// could cover or add, this one covers or adds too.
     pub fn supersedes(&self, older: &Operation) -> bool {
-        if !self.sees(older.dot) {
+        let is_of_stream = kind_of(&older.effect) == Kind::Stream;
+        if !self.sees(older.dot) || is_of_stream {
             return false;
         }
         match &self.effect {

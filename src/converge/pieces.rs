@@ -180,7 +180,7 @@ pub(super) fn piece_difference(
     expiry: &mut Expiry,
 ) -> Result<(), OutOfReach> {
     let (wanted, mut held) = (View::of(want), View::of(have));
-    let is_other = matches!(have.kind, Kind::Set | Kind::Hash | Kind::Sorted);
+    let is_other = matches!(have.kind, Kind::Set | Kind::Hash | Kind::Sorted | Kind::Stream);
     let shrinks = wanted.bytes().is_some() && held.len() > wanted.len();
     let forgets = held.union.iter().any(|name| !wanted.union.contains(name));
     let empty = Content::absent();

@@ -2,7 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::command::effect::{Effect, SetExpiry};
+use crate::command::effect::{Effect, SetExpiry, Splice};
+use crate::command::entries::{self, Trim};
 use crate::command::pieces::Piece;
 use crate::resp::encode;
 
@@ -67,6 +68,10 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
         Effect::SortedCount { member, delta } => {
             return sorted(b"ZINCRBY", key, std::iter::once((*delta, member)));
         }
+        Effect::StreamAdd { .. }
+        | Effect::StreamRemove(_)
+        | Effect::StreamTrim(_)
+        | Effect::StreamSplice(_) => return of_stream(key, effect),
         Effect::Expire { at_unix_ms: None } => (b"PERSIST", Vec::new()),
         Effect::Expire { at_unix_ms: Some(ms) } => {
             owned.push(ms.to_string().into_bytes());
@@ -130,6 +135,70 @@ fn set_bits(key: &[u8], bits: &[(Bytes, bool)]) -> Bytes {
     let mut args: Vec<&[u8]> = vec![b"BITFIELD", key];
     args.extend(words.iter().map(String::as_bytes));
     command(&args)
+}
+
+/// Puts entries in their places, whatever the stream holds when it is executed.
+const SPLICE: &str = include_str!("splice.lua");
+
+fn of_stream(key: &[u8], effect: &Effect) -> Bytes {
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    match effect {
+        Effect::StreamAdd { id, fields, trim } => {
+            words.extend([b"XADD".to_vec(), key.to_vec()]);
+            words.extend(trim.iter().flat_map(trim_words));
+            words.push(id_text(id));
+            words.extend(fields.iter().map(|word| word.to_vec()));
+        }
+        Effect::StreamTrim(trim) => {
+            words.extend([b"XTRIM".to_vec(), key.to_vec()]);
+            words.extend(trim_words(trim));
+        }
+        Effect::StreamRemove(ids) => {
+            words.extend([b"XDEL".to_vec(), key.to_vec()]);
+            words.extend(ids.iter().map(id_text));
+        }
+        Effect::StreamSplice(splice) => {
+            let script = SPLICE.trim_end().as_bytes().to_vec();
+            words.extend([b"EVAL".to_vec(), script, b"1".to_vec(), key.to_vec()]);
+            words.extend(splice_words(splice));
+        }
+        _ => {}
+    }
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    command(&words)
+}
+
+/// What the script takes: trim, last id, ids that the trim does not see, and entries, each with the id before its own.
+fn splice_words(splice: &Splice) -> Vec<Vec<u8>> {
+    let count = |count: usize| count.to_string().into_bytes();
+    let mut words = match &splice.trim {
+        Some(trim) => trim_words(trim),
+        None => vec![Vec::new(), Vec::new()],
+    };
+    words.push(splice.last.as_ref().map(id_text).unwrap_or_default());
+    words.push(count(splice.kept.len()));
+    words.extend(splice.kept.iter().map(id_text));
+    for (id, fields) in &splice.entries {
+        let lower = entries::id_of(id).map(entries::before).unwrap_or_default();
+        words.extend([id_text(id), text_of(lower), count(fields.len())]);
+        words.extend(fields.iter().map(|word| word.to_vec()));
+    }
+    words
+}
+
+fn trim_words(trim: &Trim) -> Vec<Vec<u8>> {
+    match trim {
+        Trim::Below(id) => vec![b"MINID".to_vec(), id_text(id)],
+        Trim::Longest { most, .. } => vec![b"MAXLEN".to_vec(), most.to_string().into_bytes()],
+    }
+}
+
+fn id_text(name: &Bytes) -> Vec<u8> {
+    text_of(entries::id_of(name).unwrap_or_default())
+}
+
+fn text_of((ms, seq): (u64, u64)) -> Vec<u8> {
+    format!("{ms}-{seq}").into_bytes()
 }
 
 fn sorted<'a>(name: &[u8], key: &[u8], pairs: impl Iterator<Item = (f64, &'a Bytes)>) -> Bytes {

@@ -29,6 +29,13 @@ impl Settled {
         }
     }
 
+    /// Something is not repaired, and no transaction will until somebody else has done something.
+    pub fn hold_open(&mut self, what: TxnId, before: &Vector) {
+        if self.outstanding.iter().all(|(held, _)| *held != what) {
+            self.outstanding.push_back((what, before.clone()));
+        }
+    }
+
     /// The transaction has come back, or will never be executed.
     pub fn release(&mut self, txn: TxnId) {
         self.outstanding.retain(|(held, _)| *held != txn);

@@ -56,7 +56,7 @@ impl Alignment {
 
     /// A command came; `removes` if it is one that the server may send by itself.
     pub fn find(&mut self, db: u32, command: &[u8], removes: Option<(Spec, EffectClass)>) {
-        let symbol = match is_claim(command) {
+        let symbol = match is_claim(command) || is_set_id(command) {
             true => self.symbols.get(&essence(&Bytes::copy_from_slice(command))),
             false => self.symbols.get(command),
         };
@@ -164,23 +164,55 @@ impl DiffHook for Matched {
     }
 }
 
-/// What tells a command from others: all of it, or, where the server writes it anew (XCLAIM), its name and key.
+/// What tells a command from others: all of it, or, where the server writes it anew (XCLAIM), its name and key. Of a
+/// script come the commands that it calls, the last of which is an XSETID of its key.
 fn essence(command: &Bytes) -> Bytes {
-    match is_claim(command) {
-        true => head(command).map_or_else(|| command.clone(), |key| [b"XCLAIM ", key].concat().into()),
-        false => command.clone(),
-    }
+    let named = |name: &[u8], key: Option<&[u8]>| key.map(|key| [name, b" ", key].concat().into());
+    let short = if is_claim(command) {
+        named(b"XCLAIM", word(command, 1))
+    } else if is_script(command) {
+        named(b"XSETID", word(command, 3))
+    } else if is_set_id(command) {
+        named(b"XSETID", word(command, 1))
+    } else {
+        None
+    };
+    short.unwrap_or_else(|| command.clone())
 }
 
 fn is_claim(command: &[u8]) -> bool {
-    let name = command.splitn(4, |&byte| byte == b'\n').nth(2);
-    name.is_some_and(|name| name.starts_with(b"XCLAIM\r"))
+    is_named(command, b"XCLAIM\r")
 }
 
-/// First argument of a command in RESP.
-fn head(command: &[u8]) -> Option<&[u8]> {
-    let mut lines = command.split(|&byte| byte == b'\n');
-    lines.nth(4)?.strip_suffix(b"\r")
+fn is_script(command: &[u8]) -> bool {
+    is_named(command, b"EVAL\r")
+}
+
+/// Other calls of a script are in lower case.
+fn is_set_id(command: &[u8]) -> bool {
+    is_named(command, b"XSETID\r")
+}
+
+fn is_named(command: &[u8], name: &[u8]) -> bool {
+    let found = command.splitn(4, |&byte| byte == b'\n').nth(2);
+    found.is_some_and(|found| found.starts_with(name))
+}
+
+/// A word of a command in RESP.
+fn word(command: &[u8], at: usize) -> Option<&[u8]> {
+    let line_end = |bytes: &[u8]| bytes.iter().position(|&byte| byte == b'\n').map(|end| end + 1);
+    let mut rest = command.get(line_end(command)?..)?;
+    for passed in 0.. {
+        let end = line_end(rest)?;
+        let digits = rest.get(1..end.checked_sub(2)?)?;
+        let len: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        let behind = end.checked_add(len)?;
+        if passed == at {
+            return rest.get(end..behind);
+        }
+        rest = rest.get(behind.checked_add(2)?..)?;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -281,6 +313,20 @@ mod tests {
             align(&sent, &["DEL m", "SADD m a"]),
             (vec![false, true, true], vec![])
         );
+    }
+
+    #[test]
+    fn a_script_took_effect_when_its_last_call_is_there() {
+        let sent = ["EVAL script 1 x 9-1", "SET k 1", "EVAL script 1 y 9-1"];
+        let found = [
+            "xdel x 9-1",
+            "xsetid x 5-1",
+            "xadd x 6-1 f v",
+            "XSETID x 9-1",
+            "SET k 1",
+            "xadd y 9-1 f v",
+        ];
+        assert_eq!(align(&sent, &found), (vec![true, true, false], vec![]));
     }
 
     #[test]

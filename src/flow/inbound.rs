@@ -101,7 +101,7 @@ impl<J: Journal> Site<J> {
         count
     }
 
-    fn settle_now(&mut self) {
+    pub(super) fn settle_now(&mut self) {
         let before = self.past.observed.clone();
         self.settle(&before);
         self.flush_repairs();
@@ -143,12 +143,17 @@ impl<J: Journal> Site<J> {
     /// A command that the database will never queue is left out of its transaction. One that stands for several
     /// operations is sent as these, and so are those to come: the user may lack the right to it.
     pub fn leave_out(&mut self, id: TxnId, refused: &Queued) {
-        if let Some(txn) = self.past.in_flight.iter_mut().find(|txn| txn.id == id) {
-            txn.leave_out(refused.place);
-        }
+        self.leave_out_script(id, refused);
         match refused.is_merged {
             true => self.merges = false,
             false => self.counters.refused += 1,
+        }
+    }
+
+    /// A script that the database's user may not run is left out of its transaction; its key waits for the right.
+    pub fn leave_out_script(&mut self, id: TxnId, refused: &Queued) {
+        if let Some(txn) = self.past.in_flight.iter_mut().find(|txn| txn.id == id) {
+            txn.leave_out(refused.place);
         }
     }
 

@@ -112,6 +112,8 @@ pub struct Site<J> {
 
 /// What holds the settled point back until an earlier run's repairs are known.
 pub(super) const RECOVERING: TxnId = TxnId::MAX - 1;
+/// What holds the settled point back while keys wait for a right of the database's user.
+const SCRIPTLESS: TxnId = TxnId::MAX - 2;
 
 /// Whether it is known what the database has executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +208,13 @@ impl<J: Journal> Site<J> {
     /// The newest payload format that the database reads; see [`newest_version`](crate::value::newest_version).
     pub fn set_rdb_version(&mut self, rdb_version: u16) {
         self.past.dumps.rdb_version = rdb_version;
+    }
+
+    /// Whether the database lets us run scripts, for which keys wait that need one; gives what was so before.
+    pub fn set_may_script(&mut self, may_script: bool) -> bool {
+        let before = self.converge.set_may_script(may_script);
+        self.settle_now();
+        before
     }
 
     /// The time, Unix milliseconds; every event happens at the time last given.
@@ -326,6 +335,11 @@ impl<J: Journal> Site<J> {
             return;
         }
         let repairs = self.converge.settle(self.txn_id());
+        if self.converge.waits_to_script() {
+            self.settled.hold_open(SCRIPTLESS, before);
+        } else {
+            self.settled.release(SCRIPTLESS);
+        }
         if repairs.is_empty() {
             return;
         }

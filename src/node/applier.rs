@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
-use super::shared::Shared;
+use super::shared::{Node, Shared};
 use crate::apply::{Answer, CommandError, Fault, Pending, Replies, Value};
 use crate::capture::backoff_ms;
 use crate::converge::TxnId;
 use crate::database::io::{Stream, command, connect, greet};
 use crate::echo::{CHAIN_KEY, Chain};
-use crate::flow::{Dump, Outcome};
+use crate::flow::{Dump, Outcome, Queued};
 use crate::resp::reply::Value as Reply;
 
 /// Most bytes gathered for one write.
@@ -78,6 +78,11 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
             ));
         }
     }
+    let asked = command(&mut stream, &[b"EVAL", b"return 0", b"0"])
+        .await
+        .map_err(say)?;
+    let is_refused = matches!(&asked, Reply::Error(error) if error.starts_with("NOPERM"));
+    note_scripts(&mut shared.node.borrow_mut(), !is_refused);
     for id in others(&String::from_utf8_lossy(&list), &name, &own) {
         let killed = command(&mut stream, &[b"CLIENT", b"KILL", b"ID", id.as_bytes()])
             .await
@@ -87,6 +92,23 @@ async fn connection(shared: &Shared) -> Result<Stream, String> {
         }
     }
     Ok(stream)
+}
+
+/// Keeps whether the database's user may run scripts.
+fn note_scripts(node: &mut Node, may_now: bool) {
+    let may_script = node.site.set_may_script(may_now);
+    if !may_now && may_script {
+        tracing::warn!(
+            "the database's user may not run EVAL: a stream that is written at several sites at once waits for it; \
+             grant it: ACL SETUSER <user> +eval"
+        );
+    } else if may_now && !may_script {
+        tracing::info!("the database's user may run EVAL now: streams that waited for it go on");
+    }
+}
+
+fn is_script(queued: &Queued) -> bool {
+    queued.is_repair && queued.command.split(|&byte| byte == b'\n').nth(2) == Some(b"EVAL\r".as_slice())
 }
 
 /// The ids of connections of this name but our own.
@@ -147,6 +169,10 @@ impl<'a> Applier<'a> {
         loop {
             if self.shared.node.borrow().captured.full_resyncs != self.resyncs {
                 return "the stream began anew".to_owned();
+            }
+            if self.shared.asks_again.take() {
+                return "streams wait for the right to run EVAL; the database is asked for it again"
+                    .to_owned();
             }
             if self.paused.is_some() && self.replies.unanswered() == 0 && self.out.is_empty() {
                 self.resume().await;
@@ -304,7 +330,14 @@ impl<'a> Applier<'a> {
         let text = String::from_utf8_lossy(&error.text).into_owned();
         let mut node = self.shared.node.borrow_mut();
         let found = node.site.txn(id).and_then(|txn| txn.command_queued_at(error.at));
+        let is_no_script = error.text.starts_with(b"NOPERM") && found.as_ref().is_some_and(is_script);
         let fault = match (Fault::of(&error.text), found) {
+            // Its key waits for the right, and nothing else does.
+            (_, Some(queued)) if is_no_script => {
+                node.site.leave_out_script(id, &queued);
+                note_scripts(&mut node, false);
+                Fault::Never
+            }
             (Fault::Never, Some(queued)) => {
                 node.site.leave_out(id, &queued);
                 if !queued.is_merged {

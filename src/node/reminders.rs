@@ -18,6 +18,17 @@ pub(super) fn remind(shared: &Shared) {
         return;
     }
     let since = node.site.converge().waiting_since_ms().unwrap_or_default();
+    let me = node.site.roster().me();
+    let own = due.iter().filter(|(site, ..)| *site == me).count();
+    if own > 0 {
+        tracing::warn!(
+            keys = own,
+            waiting_ms = now_unix_ms().saturating_sub(since),
+            "streams in conflict wait for the database's user to be allowed EVAL; grant it: ACL SETUSER <user> +eval"
+        );
+        shared.asks_again.set(true);
+        shared.apply.notify_one();
+    }
     for peer in node.site.roster().clone().peers() {
         let keys = due.iter().filter(|(site, ..)| *site == peer);
         let count = keys.clone().count();

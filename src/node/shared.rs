@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub apply: Notify,
     /// The stream has a gap: which connection to apply on is the first that was made behind it, by its number.
     pub fence: Cell<Option<u64>>,
+    /// Whether the database is to be asked again if it lets us run scripts.
+    pub asks_again: Cell<bool>,
     /// The number of the connection to apply on that is up.
     pub applying: Cell<Option<u64>>,
     /// Replies came for which the stream waits.

@@ -296,6 +296,7 @@ async fn build(
         node: RefCell::new(node),
         apply: Notify::new(),
         fence: Cell::default(),
+        asks_again: Cell::default(),
         applying: Cell::default(),
         stream: Notify::new(),
         links: roster.all().map(|_| RefCell::default()).collect(),

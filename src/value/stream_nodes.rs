@@ -51,7 +51,7 @@ pub(super) fn decode(cursor: &mut Cursor) -> Result<Vec<Entry>, DecodeError> {
 
 struct Node<'a> {
     key: StreamId,
-    /// The id before, also of a deleted entry or another node.
+    /// The id before, also of another node. What is deleted does not count: entries may have been put in its place.
     last: Option<StreamId>,
     elements: Elements,
     budget: &'a mut Budget,
@@ -111,7 +111,7 @@ impl Node<'_> {
             return Err(DecodeError::Malformed("a stream's entry has unknown flags"));
         }
         self.budget.element()?;
-        let id = self.id()?;
+        let id = self.id(flags & DELETED == 0)?;
         let mut fields = Vec::new();
         let parts = if flags & SAME_NAMES != 0 {
             for name in names {
@@ -131,17 +131,19 @@ impl Node<'_> {
         Ok(Entry { id, fields })
     }
 
-    /// The entry's id, which must be above the one before.
-    fn id(&mut self) -> Result<StreamId, DecodeError> {
+    /// The entry's id, which must be above the one before if the entry is there.
+    fn id(&mut self, is_there: bool) -> Result<StreamId, DecodeError> {
         let (ms, seq) = (self.number()?, self.number()?);
         let id = StreamId {
             ms: self.key.ms.wrapping_add_signed(ms),
             seq: self.key.seq.wrapping_add_signed(seq),
         };
-        if id < self.key || self.last >= Some(id) {
+        if id < self.key || is_there && self.last >= Some(id) {
             return Err(DecodeError::Malformed("a stream's ids do not rise"));
         }
-        self.last = Some(id);
+        if is_there {
+            self.last = Some(id);
+        }
         Ok(id)
     }
 }

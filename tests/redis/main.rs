@@ -19,6 +19,7 @@ mod loops;
 mod refuse;
 mod restart;
 mod snapshots;
+mod streams;
 mod torture;
 mod values;
 mod waiting;

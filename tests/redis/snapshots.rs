@@ -4,7 +4,7 @@ use crate::support::{Client, Cluster, ClusterBuilder, Random, ServerOptions};
 
 /// What the database's user of a syncer needs, and nothing more. The README promises that this is enough.
 const LEAST_ACL: &str = "~* &* +@read +@write +multi +exec +discard +watch +unwatch +select +psync +replconf +ping +info \
-    +client|setname +client|id +client|list +client|kill +command +time";
+    +client|setname +client|id +client|list +client|kill +command +time +eval";
 
 /// Keys of every type, and enough of them that the snapshot does not fit into one read.
 fn preload(client: &mut Client, keys: usize) {

@@ -31,7 +31,9 @@ pub enum Family {
     Bits,
     /// PFADD.
     Unions,
-    /// Streams.
+    /// Entries of streams, and removals by id.
+    Entries,
+    /// Streams with groups, and trimmed by their length.
     Streams,
     /// Commands on several keys.
     Derived,
@@ -48,6 +50,7 @@ const ELEMENTWISE: &[Family] = &[
     Family::Fight,
     Family::Bits,
     Family::Unions,
+    Family::Entries,
 ];
 const WHOLE: &[Family] = &[
     Family::Pushes,
@@ -185,6 +188,7 @@ fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
         Family::Bytes => bytes(random, &name, n),
         Family::Bits => bits(random, &name, n),
         Family::Unions => unions(random, &name, n),
+        Family::Entries => entries(random, &name, n),
         Family::Streams => streams(random, &name, n),
         Family::Derived => derived(random, &name, &other, n),
         Family::WholeFight => match random.below(5) {
@@ -210,6 +214,7 @@ fn letters(family: Family) -> &'static str {
         Family::Bytes => "bytes",
         Family::Bits => "bits",
         Family::Unions => "union",
+        Family::Entries => "entries",
         Family::Streams => "stream",
         Family::Derived => "derived",
         Family::WholeFight => "whole",
@@ -369,9 +374,23 @@ fn unions(random: &mut Random, key: &str, n: u64) -> String {
     }
 }
 
+fn entries(random: &mut Random, key: &str, n: u64) -> String {
+    // Ids of writes before this one, and its own.
+    let mut recent = || (n - n % 10).saturating_sub(10 * random.below(7)) + 1;
+    let (one, two) = (recent(), recent());
+    match random.below(18) {
+        0..=9 => format!("XADD {key} {}-0 f {n}", n + 1),
+        10 | 11 => format!("XADD {key} {one}-0 f {n} g {n}"),
+        12 | 13 => format!("XDEL {key} {one}-0"),
+        14 => format!("XDEL {key} {one}-0 {two}-0"),
+        15 => format!("XADD {key} MINID {one} {}-0 f {n}", n + 1),
+        _ => format!("XTRIM {key} MINID {one}"),
+    }
+}
+
 fn streams(random: &mut Random, key: &str, n: u64) -> String {
     let id = format!("{}-{}", 1 + random.below(n + 2), random.below(3));
-    match random.below(14) {
+    match random.below(if n % 3 == 0 { 14 } else { 10 }) {
         0..=5 => format!("XADD {key} * f {n}"),
         6 => format!("XADD {key} {id} f {n}"),
         7 => format!("XADD {key} MAXLEN {} 4 * f {n}", random.pick(&["=", "~"])),

@@ -2,10 +2,12 @@
 //! is in flight has been executed.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
-use crate::causality::Dot;
+use crate::causality::{Dot, Vector};
 use crate::command::effect::Effect;
 use crate::converge::content::Content;
+use crate::converge::entries;
 use crate::converge::operation::Operation;
 use crate::converge::replay::Root;
 
@@ -35,6 +37,8 @@ pub(super) struct Step {
     pub dot: Option<Dot>,
     /// That it has no effect tells nothing of the key: it is [joint](Operation::joint), or stands under a condition.
     pub is_mute: bool,
+    /// What it saw, when it is an operation as it came: the database may refuse it, or trim more than that.
+    pub as_it_came: Option<Rc<Vector>>,
     /// Without effect it has yet to be executed: a condition stands in it, and none does in a replay.
     pub is_conditional: bool,
 }
@@ -46,6 +50,7 @@ impl Step {
             effect,
             dot: None,
             is_mute: false,
+            as_it_came: None,
             is_conditional: false,
         }
     }
@@ -56,6 +61,7 @@ impl Step {
             effect: op.effect.clone(),
             dot: Some(op.dot),
             is_mute: false,
+            as_it_came: None,
             is_conditional: false,
         }
     }
@@ -110,6 +116,22 @@ impl Actual {
         }
     }
 
+    /// The trace after an operation of ours. An entry that was refused as it came is still to be put in its place; a
+    /// trim as it came may have taken more than it saw.
+    fn extend_by(&mut self, step: &Step, dot: Dot, effective: bool) {
+        if let Some(past) = &step.as_it_came {
+            if matches!(step.effect, Effect::StreamAdd { .. }) && !effective {
+                return;
+            }
+            let is_unseen = |(_, done): &(Root, Vec<Dot>)| done.iter().any(|dot| !past.includes(*dot));
+            if entries::trim_of(&step.effect).is_some() && self.trace.as_ref().is_some_and(is_unseen) {
+                self.trace = None;
+                return;
+            }
+        }
+        self.extend(&step.effect, dot);
+    }
+
     /// After the commands of a transaction; `next` gives the content after each, whether it took effect, and what was
     /// removed behind it.
     fn take<'a>(
@@ -126,7 +148,7 @@ impl Actual {
             self.content = content;
             match step.dot {
                 Some(_) if !took && step.is_conditional => {}
-                Some(dot) => self.extend(&step.effect, dot),
+                Some(dot) => self.extend_by(step, dot, took),
                 None if flight.restart.is_some() && at == 0 => {}
                 None if matches!(step.effect, Effect::Expire { .. }) => {}
                 None => self.trace = None,
@@ -141,7 +163,9 @@ impl Actual {
 
     fn foresee(&mut self, flight: &Flight) {
         self.take(flight, |content, step| {
-            (content.after_if_possible(&step.effect), true, None)
+            let refused =
+                matches!(&step.effect, Effect::StreamAdd { id, .. } if entries::refuses(&content, id));
+            (content.after_if_possible(&step.effect), !refused, None)
         });
     }
 }

@@ -87,6 +87,8 @@ impl Presence {
         if op.effect == Effect::Del {
             self.deletes.insert(op.dot, Rc::clone(&op.past));
             self.touch(op.dot, ALL);
+        } else if kind == Kind::Other && self.kind == Kind::Stream {
+            // It is done to the stream's groups, and takes nothing of it.
         } else if kind == Kind::Other {
             self.wholes.insert(op.dot, Rc::clone(&op.past));
             self.touch(op.dot, ALL);
@@ -104,8 +106,15 @@ impl Presence {
     }
 
     fn note_elements(&mut self, op: &Operation) {
-        if matches!(op.effect, Effect::Set { .. } | Effect::Count { .. }) {
+        if matches!(
+            op.effect,
+            Effect::Set { .. } | Effect::Count { .. } | Effect::StreamAdd { .. }
+        ) {
             return self.put(op.dot, &TEXT);
+        }
+        if self.kind == Kind::Stream {
+            // It stays when its last entry goes.
+            return;
         }
         for name in op.elements() {
             if is_write(&op.effect) {

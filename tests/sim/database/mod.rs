@@ -10,12 +10,13 @@ mod keys;
 mod lists;
 mod sets;
 mod sorted;
+mod splice;
 mod streams;
 mod strings;
 mod table;
 mod value;
 
-pub use value::{Entry, Sorted, Value};
+pub use value::{Entry, Sorted, Stream, Value};
 
 use std::collections::BTreeMap;
 

@@ -7,7 +7,7 @@ use crate::resp::{Reply, Word, Words};
 const ZERO: EntryId = (0, 0);
 const LOW: &str = "ERR The ID specified in XADD is equal or smaller than the target stream top item";
 
-fn id(word: &[u8], default_seq: u64) -> Result<EntryId, String> {
+pub fn id(word: &[u8], default_seq: u64) -> Result<EntryId, String> {
     let text = std::str::from_utf8(word).map_err(|_| syntax())?;
     let bad = |_| "ERR Invalid stream ID specified as stream command argument".to_owned();
     match text.split_once('-') {
@@ -16,7 +16,7 @@ fn id(word: &[u8], default_seq: u64) -> Result<EntryId, String> {
     }
 }
 
-fn text(id: EntryId) -> Word {
+pub fn text(id: EntryId) -> Word {
     format!("{}-{}", id.0, id.1).into_bytes()
 }
 

@@ -1,6 +1,6 @@
 //! Which function executes which command.
 
-use super::{Database, Outcome, hashes, keys, lists, sets, sorted, streams, strings};
+use super::{Database, Outcome, hashes, keys, lists, sets, sorted, splice, streams, strings};
 use crate::resp::Words;
 
 /// A command's function.
@@ -17,6 +17,7 @@ static TABLE: &[(&str, Run)] = &[
     ("DECRBY", strings::decrby),
     ("DEL", keys::del),
     ("DUMP", keys::dump),
+    ("EVAL", splice::eval),
     ("EXISTS", keys::exists),
     ("EXPIRE", keys::expire_s),
     ("EXPIREAT", keys::expireat),

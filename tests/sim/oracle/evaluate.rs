@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::operation::{Effect, Kind, Op, Time};
-use crate::database::Value;
+use crate::database::{Stream, Value};
 use crate::resp::Word;
 
 /// Value and expiry time; `None` for no key.
@@ -72,6 +72,7 @@ fn has_element(op: &Op, element: &Word, ops: &[&Op]) -> bool {
 fn is_alive(op: &Op, ops: &[&Op]) -> bool {
     match op.effect {
         Effect::Set(..) | Effect::Add(_) | Effect::Bits(_) | Effect::Take(_) => has_key(op, ops),
+        Effect::Enter(..) => has_key(op, ops),
         _ => written(&op.effect)
             .into_iter()
             .any(|element| has_element(op, element, ops)),
@@ -96,6 +97,7 @@ fn value(ops: &[&Op]) -> Option<Value> {
     match alive.last()?.kind()? {
         Kind::Text => Some(Value::Text(pieces(text(&alive), &alive, ops))),
         Kind::Set => Some(Value::Set(elements(Kind::Set, ops).into_iter().collect())),
+        Kind::Stream => Some(Value::Stream(stream(&alive, ops))),
         Kind::Hash => {
             let fields = elements(Kind::Hash, ops).into_iter();
             Some(Value::Hash(
@@ -113,6 +115,29 @@ fn value(ops: &[&Op]) -> Option<Value> {
             ))
         }
     }
+}
+
+/// An entry is gone where something that saw it struck it out or cut it off; of several with one id the latest stays.
+fn stream(alive: &[&Op], ops: &[&Op]) -> Stream {
+    let mut stream = Stream::default();
+    for op in alive {
+        let Effect::Enter(id, fields, _) = &op.effect else {
+            continue;
+        };
+        stream.last = stream.last.max(*id);
+        let takes = |by: &&Op| match &by.effect {
+            Effect::Strike(ids) => by.sees(op) && ids.contains(id),
+            Effect::Below(below) => by.sees(op) && id < below,
+            Effect::Enter(_, _, Some(below)) => {
+                (by.sees(op) || (by.site, by.seq) == (op.site, op.seq)) && id < below
+            }
+            _ => false,
+        };
+        if !ops.iter().any(|by| takes(&by)) {
+            stream.entries.insert(*id, fields.clone());
+        }
+    }
+    stream
 }
 
 fn add(text: &[u8], delta: i64) -> Option<Word> {
@@ -268,6 +293,7 @@ fn kind_of(value: &Value) -> Kind {
         Value::Set(_) => Kind::Set,
         Value::Hash(_) => Kind::Hash,
         Value::Sorted(_) => Kind::Sorted,
+        Value::Stream(_) => Kind::Stream,
         _ => Kind::Text,
     }
 }
@@ -279,7 +305,8 @@ fn surely_ends(op: &Op, ops: &[&Op]) -> bool {
     }
     let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
     let puts = |other: &Op| {
-        matches!(other.effect, Effect::Set(..) | Effect::Add(_)) || !written(&other.effect).is_empty()
+        matches!(other.effect, Effect::Set(..) | Effect::Add(_) | Effect::Enter(..))
+            || !written(&other.effect).is_empty()
     };
     let fits = |other: &Op| matches!(op.effect, Effect::Set(..)) || other.kind() == op.kind();
     puts(op)

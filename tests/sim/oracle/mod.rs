@@ -4,6 +4,7 @@
 mod evaluate;
 mod history;
 mod operation;
+mod stream;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub fn judge(world: &World) -> Result<(), String> {
         let refs: Vec<&Op> = ops.iter().collect();
         if ops.iter().any(|op| matches!(op.effect, Effect::Whole)) || evaluate::is_whole(&refs) {
             whole::judge(&refs, held).map_err(|why| format!("list rule: key {name} of {db}: {why}"))?;
+            stream::judge(&refs, held).map_err(|why| format!("stream rule: key {name} of {db}: {why}"))?;
             continue;
         }
         let ideal = evaluate::evaluate(&refs);

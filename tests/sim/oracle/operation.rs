@@ -13,6 +13,9 @@ pub enum Time {
     Kept,
 }
 
+/// The id of an entry.
+pub type Id = (u64, u64);
+
 /// What an operation does to one key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -42,6 +45,12 @@ pub enum Effect {
     Unscore(Vec<Word>),
     /// A number is added to a score.
     AddScore(Word, f64),
+    /// An entry joins a stream: its id, its fields, and below what id nothing stays.
+    Enter(Id, Vec<Word>, Option<Id>),
+    /// Entries leave a stream.
+    Strike(Vec<Id>),
+    /// Entries below this id leave a stream.
+    Below(Id),
     /// The expiry time is set, or taken away.
     Expire(Option<u64>),
     /// Judged by its properties only.
@@ -59,6 +68,8 @@ pub enum Kind {
     Hash,
     /// Sorted sets.
     Sorted,
+    /// Streams.
+    Stream,
 }
 
 /// One operation on one key.
@@ -96,6 +107,7 @@ impl Op {
             Effect::Join(_) | Effect::Leave(_) => Some(Kind::Set),
             Effect::Fields(_) | Effect::Unset(_) | Effect::AddField(..) => Some(Kind::Hash),
             Effect::Scores(_) | Effect::Unscore(_) | Effect::AddScore(..) => Some(Kind::Sorted),
+            Effect::Enter(..) | Effect::Strike(_) | Effect::Below(_) => Some(Kind::Stream),
             Effect::Del | Effect::Expire(_) | Effect::Whole => None,
         }
     }
@@ -155,6 +167,7 @@ pub fn effects(db: usize, words: &Words) -> Vec<(usize, Word, Effect)> {
         "ZADD" => one(scores(words)),
         "ZREM" => one(Effect::Unscore(rest())),
         "ZINCRBY" => one(Effect::AddScore(words[3].clone(), float(&words[2]))),
+        "XADD" | "XDEL" | "XTRIM" => one(entries(&name, words)),
         "PEXPIREAT" => one(Effect::Expire(Some(number(&words[2]) as u64))),
         "PERSIST" => one(Effect::Expire(None)),
         "RENAME" | "RENAMENX" | "SMOVE" | "LMOVE" | "RPOPLPUSH" => whole(&[1, 2]),
@@ -209,6 +222,35 @@ fn bits(name: &str, words: &Words) -> Effect {
         }
     }
     Effect::Bits(bits)
+}
+
+/// An id in a stream.
+pub fn id(word: &Word) -> Id {
+    let text = String::from_utf8_lossy(word);
+    let (ms, seq) = text.split_once('-').unwrap_or((&text, "0"));
+    let number = |text: &str| text.parse().expect("an id in the stream");
+    (number(ms), number(seq))
+}
+
+/// A trim to a length depends on what it found.
+fn entries(name: &str, words: &Words) -> Effect {
+    let is = |at: usize, name: &[u8]| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name));
+    if name == "XDEL" {
+        return Effect::Strike(words[2..].iter().map(id).collect());
+    }
+    let at = 2 + usize::from(is(2, b"NOMKSTREAM"));
+    if is(at, b"MAXLEN") {
+        return Effect::Whole;
+    }
+    let mut behind = at;
+    let below = is(at, b"MINID").then(|| {
+        behind = at + 2 + usize::from(is(at + 1, b"="));
+        id(&words[behind - 1])
+    });
+    match below {
+        Some(below) if name == "XTRIM" => Effect::Below(below),
+        _ => Effect::Enter(id(&words[behind]), words[behind + 1..].to_vec(), below),
+    }
 }
 
 fn scores(words: &Words) -> Effect {

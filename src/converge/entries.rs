@@ -1,0 +1,343 @@
+//! Streams: entries by id.
+//!
+//! An entry is an element by the [name](crate::command::entries) of its id. Two more elements stand beside: under
+//! [`TEXT`] the id below which the base has no entries any more, and under [`LAST`] the last id given out, as far as it
+//! is known. What lies before the window has lower ids than everything in it, for whoever gave those out had seen it.
+//!
+//! A trim removes what it saw. Below an id that can be said of entries that nobody has named; of the newest so many it
+//! can only be said where so many are known (see [`threshold`]), else the stream is replayed.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::content::{Content, Expiry, Kind, TEXT, Value};
+use super::cover::Cover;
+use super::difference::OutOfReach;
+use super::evaluate::{evaluate_value, is_reset};
+use super::mutation::{Mutation, off};
+use super::operation::Operation;
+use crate::command::effect::{Effect, Splice};
+use crate::command::entries::{ID_BYTES, Trim, name_of};
+
+/// The element that holds the last id given out.
+const LAST: Bytes = Bytes::from_static(b"last");
+
+/// Above every id.
+const ABOVE: Bytes = Bytes::from_static(&[u8::MAX; ID_BYTES]);
+
+/// What an effect takes away by age.
+pub(super) fn trim_of(effect: &Effect) -> Option<&Trim> {
+    match effect {
+        Effect::StreamAdd { trim, .. } => trim.as_ref(),
+        Effect::StreamTrim(trim) => Some(trim),
+        _ => None,
+    }
+}
+
+fn is_id(name: &Bytes) -> bool {
+    name.len() == ID_BYTES
+}
+
+/// An id that this content keeps under a name of its own.
+fn mark<'a>(content: &'a Content, name: &Bytes) -> Option<&'a Bytes> {
+    match content.elements.get(name) {
+        Some(Value::Bytes(id)) => Some(id),
+        _ => None,
+    }
+}
+
+fn raise(content: &mut Content, name: &Bytes, id: &Bytes) {
+    if mark(content, name).is_none_or(|known| known < id) {
+        content.put(name, Value::Bytes(id.clone()));
+    }
+}
+
+fn enter(content: &mut Content, id: &Bytes, fields: &[Bytes]) {
+    content.put(id, Value::Entry(fields.to_vec()));
+    raise(content, &LAST, id);
+}
+
+/// Entries known to be there, oldest first.
+fn entries(content: &Content) -> impl DoubleEndedIterator<Item = &Bytes> {
+    let elements = content.elements.iter();
+    elements.filter_map(|(name, value)| matches!(value, Value::Entry(_)).then_some(name))
+}
+
+/// What a stream holds after a command that took effect, as the database executes it.
+pub(super) fn apply(content: &mut Content, effect: &Effect) {
+    match effect {
+        Effect::StreamAdd { id, fields, trim } => {
+            enter(content, id, fields);
+            trim.iter().for_each(|trim| cut(content, trim, &[]));
+        }
+        Effect::StreamRemove(ids) => ids.iter().for_each(|id| content.put(id, Value::Absent)),
+        Effect::StreamTrim(trim) => cut(content, trim, &[]),
+        Effect::StreamSplice(splice) => {
+            splice
+                .entries
+                .iter()
+                .for_each(|(id, fields)| enter(content, id, fields));
+            splice.last.iter().for_each(|last| raise(content, &LAST, last));
+            splice
+                .trim
+                .iter()
+                .for_each(|trim| cut(content, trim, &splice.kept));
+        }
+        _ => {}
+    }
+}
+
+fn cut(content: &mut Content, trim: &Trim, kept: &[Bytes]) {
+    let below = match trim {
+        Trim::Below(below) => Some(below.clone()),
+        Trim::Longest { most, .. } => oldest_of(content, *most, kept),
+    };
+    if let Some(below) = below {
+        take_below(content, &below, kept);
+    }
+}
+
+fn take_below(content: &mut Content, below: &Bytes, kept: &[Bytes]) {
+    let kept: BTreeSet<&Bytes> = kept.iter().collect();
+    for (name, value) in &mut content.elements {
+        if is_id(name) && name < below && !kept.contains(name) {
+            *value = Value::Absent;
+        }
+    }
+    raise(content, &TEXT, below);
+}
+
+/// The oldest of the newest so many entries, where so many are known to be there.
+fn oldest_of(content: &Content, most: u64, kept: &[Bytes]) -> Option<Bytes> {
+    let Some(newer) = usize::try_from(most).ok()?.checked_sub(1) else {
+        return Some(ABOVE);
+    };
+    let kept: BTreeSet<&Bytes> = kept.iter().collect();
+    let mut seen = entries(content).rev().filter(|name| !kept.contains(name));
+    seen.nth(newer).cloned()
+}
+
+/// Whether the database would refuse this id for a new entry, as far as is known.
+pub(super) fn refuses(content: &Content, id: &Bytes) -> bool {
+    content.kind == Kind::Stream && top(content).is_some_and(|top| top >= id)
+}
+
+/// An id that the next one has to be above.
+fn top(content: &Content) -> Option<&Bytes> {
+    let highest = content.elements.keys().rev().find(|name| is_id(name));
+    highest.max(mark(content, &LAST))
+}
+
+/// What is known once a command turned out to have had no effect.
+pub(super) fn had_no_effect(mut content: Content, effect: &Effect) -> Content {
+    match effect {
+        Effect::StreamAdd { id, .. } => {
+            content.kind = Kind::Stream;
+            // Its id was too low; whether the entry is there for another reason is known or is not.
+            if !content.elements.contains_key(id) {
+                content.put(id, Value::Absent);
+            }
+            raise(&mut content, &LAST, id);
+        }
+        Effect::StreamRemove(ids) => ids.iter().for_each(|id| content.put(id, Value::Absent)),
+        _ => {}
+    }
+    content
+}
+
+/// What the rules prescribe for a stream on what the content holds of its base: an entry stays unless something that saw
+/// it removed it; of several with one id the latest.
+pub(super) fn put_entries(content: &mut Content, operations: &[&Operation], cover: &Cover<'_>) {
+    let below = |op: &&'_ Operation| trim_of(&op.effect)?.below().cloned();
+    let mut cuts: Vec<(&Operation, Bytes)> = operations
+        .iter()
+        .filter_map(|op| below(op).map(|below| (*op, below)))
+        .collect();
+    cuts.sort_unstable_by(|one, other| other.1.cmp(&one.1));
+    // All have seen the base.
+    if let Some((_, highest)) = cuts.first() {
+        take_below(content, highest, &[]);
+    }
+    let is_cut = |op: &Operation, id: &Bytes| {
+        let mut above = cuts.iter().take_while(|(_, below)| below > id);
+        above.any(|(trim, _)| trim.dot == op.dot || trim.is_after(op) || off(Mutation::ObservedRemove))
+    };
+    let mut adds: Vec<(&Operation, &Bytes, &Vec<Bytes>)> = Vec::new();
+    for op in operations {
+        match &op.effect {
+            Effect::StreamAdd { id, fields, .. } => adds.push((op, id, fields)),
+            Effect::StreamRemove(ids) => ids.iter().for_each(|id| content.put(id, Value::Absent)),
+            _ => {}
+        }
+    }
+    adds.sort_by_key(|(op, ..)| (!off(Mutation::ElementLatestWins)).then(|| op.order()));
+    adds.iter().for_each(|(_, id, _)| content.put(id, Value::Absent));
+    for (op, id, fields) in adds {
+        if cover.key_of(op) {
+            continue;
+        }
+        raise(content, &LAST, id);
+        if !cover.element_of(op, id) && !is_cut(op, id) {
+            content.put(id, Value::Entry(fields.clone()));
+        }
+    }
+}
+
+/// Below what a trim to the newest so many left nothing of what it saw. `None` if that depends on entries that are not
+/// known here.
+pub(super) fn threshold(base: &Content, operations: &[Operation], trim: &Operation) -> Option<Bytes> {
+    let Some(Trim::Longest { most, .. }) = trim_of(&trim.effect) else {
+        return None;
+    };
+    let all = || Some(name_of(0, 0));
+    let named = operations
+        .iter()
+        .filter(|op| matches!(op.effect, Effect::StreamAdd { .. }));
+    let known = named.count() + base.elements.len() + 1;
+    if *most > known as u64 {
+        let mut resets = operations.iter().filter(|op| is_reset(&op.effect));
+        let is_whole = !base.rest_unknown || resets.any(|op| trim.sees(op.dot));
+        return is_whole.then(all)?;
+    }
+    let mut own = trim.clone();
+    if let Effect::StreamAdd { trim, .. } = &mut own.effect {
+        *trim = None;
+    }
+    let mut seen: Vec<&Operation> = operations.iter().filter(|op| trim.sees(op.dot)).collect();
+    if own.is_elementwise() {
+        seen.push(&own);
+    }
+    if !seen.iter().all(|op| op.is_elementwise()) {
+        return None;
+    }
+    let content = evaluate_value(base, &seen);
+    let is_lower = |id: &Bytes| mark(&content, &TEXT).is_some_and(|below| id < below);
+    let mut names = seen.iter().filter_map(|op| match &op.effect {
+        Effect::StreamAdd { id, .. } => Some(id),
+        _ => None,
+    });
+    // The base ends below the first that is named.
+    let is_whole = !content.rest_unknown || names.any(is_lower);
+    oldest_of(&content, *most, &[]).or_else(|| is_whole.then(all)?)
+}
+
+/// The effects that turn one stream into another.
+///
+/// # Errors
+/// [`OutOfReach`] when the wanted entries are those of a base that `have` no longer has.
+pub(super) fn entry_difference(
+    want: &Content,
+    have: &Content,
+    effects: &mut Vec<Effect>,
+    expiry: &mut Expiry,
+) -> Result<(), OutOfReach> {
+    let is_open = matches!(
+        have.kind,
+        Kind::Stream | Kind::Unknown | Kind::Absent | Kind::Other
+    );
+    let forgets = !want.rest_unknown && mark(have, &LAST) > mark(want, &LAST);
+    let absent = Content::absent();
+    let current = if (!want.rest_unknown && have.rest_unknown) || !is_open || forgets {
+        if want.rest_unknown {
+            return Err(OutOfReach);
+        }
+        effects.push(Effect::Del);
+        *expiry = Expiry::Never;
+        &absent
+    } else {
+        have
+    };
+    if current.kind == Kind::Absent {
+        *expiry = Expiry::Never;
+    }
+    let mut names: BTreeSet<&Bytes> = want.elements.keys().collect();
+    if !want.rest_unknown || current.rest_unknown {
+        names.extend(current.elements.keys());
+    }
+    let (mut missing, mut removed) = (Vec::new(), Vec::new());
+    for name in names.into_iter().filter(|name| is_id(name)) {
+        match (want.get(name), current.get(name)) {
+            (wanted, held) if wanted == held => {}
+            (Value::Entry(fields), _) => missing.push((name.clone(), fields)),
+            (Value::Absent, _) => removed.push(name.clone()),
+            _ => return Err(OutOfReach),
+        }
+    }
+    let last = mark(want, &LAST);
+    if current.kind == Kind::Absent
+        && missing.is_empty()
+        && let Some(last) = last
+    {
+        // A stream without entries begins with one.
+        missing.push((last.clone(), vec![Bytes::new(), Bytes::new()]));
+        removed = vec![last.clone()];
+    }
+    put(want, current, missing, effects);
+    if !removed.is_empty() {
+        effects.push(Effect::StreamRemove(removed));
+    }
+    Ok(())
+}
+
+/// Entries above all others are added; others are put in their places by a script, which loses none that comes in
+/// between.
+fn put(want: &Content, current: &Content, missing: Vec<(Bytes, Vec<Bytes>)>, effects: &mut Vec<Effect>) {
+    let wanted = mark(want, &TEXT);
+    let below = wanted.filter(|below| current.rest_unknown && mark(current, &TEXT) < Some(below));
+    let first = missing.first().map(|(id, _)| id);
+    let is_above = match top(current) {
+        Some(top) => first.is_none_or(|first| first > top),
+        None => !current.rest_unknown,
+    };
+    let reached = missing.last().map(|(id, _)| id).max(mark(current, &LAST));
+    let last = mark(want, &LAST).filter(|last| reached < Some(last));
+    if below.is_none() && last.is_none() && (is_above || missing.is_empty()) {
+        effects.extend(missing.into_iter().map(|(id, fields)| Effect::StreamAdd {
+            id,
+            fields,
+            trim: None,
+        }));
+        return;
+    }
+    let kept = entries(want).filter(|id| below.is_some_and(|below| *id < below));
+    effects.push(Effect::StreamSplice(Splice {
+        kept: kept.cloned().collect(),
+        entries: missing,
+        trim: below.cloned().map(Trim::Below),
+        last: last.cloned(),
+    }));
+}
+
+/// A stream's operation as it is replayed beside others: it is put in its place, and takes away what it saw alone.
+/// `kept` are entries that it has not seen.
+pub(super) fn replayed(op: &Operation, kept: impl FnOnce() -> Vec<Bytes>) -> Option<Effect> {
+    match &op.effect {
+        Effect::StreamAdd { id, fields, trim } => Some(Effect::StreamSplice(Splice {
+            entries: vec![(id.clone(), fields.clone())],
+            kept: trim.as_ref().map(|_| kept()).unwrap_or_default(),
+            trim: trim.clone(),
+            last: Some(id.clone()),
+        })),
+        Effect::StreamTrim(trim) => Some(Effect::StreamSplice(Splice {
+            kept: kept(),
+            trim: Some(trim.clone()),
+            ..Splice::default()
+        })),
+        Effect::StreamRemove(_) => Some(op.effect.clone()),
+        _ => None,
+    }
+}
+
+/// Entries of these that an operation has not seen.
+pub(super) fn unseen<'a>(op: &Operation, beside: impl Iterator<Item = &'a Operation>) -> Vec<Bytes> {
+    let is_own = |id: &Bytes| op.elements().any(|own| own == id);
+    let ids = beside.filter_map(|other| match &other.effect {
+        Effect::StreamAdd { id, .. } if !op.sees(other.dot) && !is_own(id) => Some(id.clone()),
+        _ => None,
+    });
+    ids.collect::<BTreeSet<Bytes>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests;
