@@ -64,11 +64,11 @@ fn a_set_whose_condition_did_not_hold_resets_nothing() {
     let mut key = key();
     key.executed(op(0, 1, [0; 3], 1, "RPUSH k a"));
     key.submitted(op(1, 1, [0; 3], 2, "SETNX k v"), 1);
-    assert_eq!(commands(&key.reconcile(ME, 2, 0)), ["RPUSH k a", "PERSIST k"]);
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, true)), ["RPUSH k a", "PERSIST k"]);
     key.echoed(1, &took(&[false]));
     // The list was there; the RPUSH that is on its way stands on it and not on the string.
     let whole = ["DEL k", "SET k v", "RPUSH k a", "PERSIST k"];
-    assert_eq!(commands(&key.reconcile(ME, 3, 0)), whole);
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, true)), whole);
 }
 
 #[test]
@@ -78,13 +78,13 @@ fn a_push_whose_condition_did_not_hold_is_pushed_yet() {
     key.executed(op(0, 1, [0, 1, 0], 3, "DEL k"));
     key.submitted(op(1, 2, [0, 1, 0], 2, "RPUSHX k b"), 1);
     assert!(
-        key.reconcile(ME, 2, 0)
+        key.reconcile(ME, 2, 0, true)
             .commands
             .iter()
             .all(|command| !command.ends_with(b"b\r\n"))
     );
     key.echoed(1, &took(&[false]));
-    assert_eq!(commands(&key.reconcile(ME, 3, 0))[0], "RPUSH k b");
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, true))[0], "RPUSH k b");
 }
 
 #[test]
@@ -95,9 +95,9 @@ fn a_flush_that_meets_a_key_stands_before_what_was_submitted_behind_it() {
     key.submitted(op(1, 2, [0, 1, 0], 4, "SADD k m"), 7);
     key.submitted(flush, 7);
     key.delivered(op(2, 1, [0; 3], 1, "SADD k m"));
-    assert!(key.reconcile(ME, 8, 0).is_empty());
+    assert!(key.reconcile(ME, 8, 0, true).is_empty());
     key.echoed(7, &took(&[true, true]));
-    assert!(key.reconcile(ME, 9, 0).is_empty());
+    assert!(key.reconcile(ME, 9, 0, true).is_empty());
 }
 
 #[test]
@@ -107,10 +107,10 @@ fn a_site_that_may_have_passed_operations_over_does_not_ship_its_value() {
     key.executed(op(2, 1, [0; 3], 1, "LPUSH k c"));
     key.executed(op(0, 1, [0, 1, 1], 9, "RPUSHX k a"));
     key.doubt();
-    assert!(key.reconcile(ME, 1, 0).is_empty());
+    assert!(key.reconcile(ME, 1, 0, true).is_empty());
     assert_eq!(key.waiting_for(), Some(SiteIx(1)));
     assert_eq!(key.is_due(0, 1_000), Some(SiteIx(1)));
     // Asked itself, it gives what it has.
     key.demand_state();
-    assert!(key.reconcile(ME, 2, 0).ship_state);
+    assert!(key.reconcile(ME, 2, 0, true).ship_state);
 }
