@@ -390,7 +390,7 @@ fn entries(random: &mut Random, key: &str, n: u64) -> String {
 
 fn streams(random: &mut Random, key: &str, n: u64) -> String {
     let id = format!("{}-{}", 1 + random.below(n + 2), random.below(3));
-    match random.below(if n % 3 == 0 { 14 } else { 10 }) {
+    match random.below(if n.is_multiple_of(3) { 14 } else { 10 }) {
         0..=5 => format!("XADD {key} * f {n}"),
         6 => format!("XADD {key} {id} f {n}"),
         7 => format!("XADD {key} MAXLEN {} 4 * f {n}", random.pick(&["=", "~"])),

@@ -64,7 +64,10 @@ fn a_set_whose_condition_did_not_hold_resets_nothing() {
     let mut key = key();
     key.executed(op(0, 1, [0; 3], 1, "RPUSH k a"));
     key.submitted(op(1, 1, [0; 3], 2, "SETNX k v"), 1);
-    assert_eq!(commands(&key.reconcile(ME, 2, 0, true)), ["RPUSH k a", "PERSIST k"]);
+    assert_eq!(
+        commands(&key.reconcile(ME, 2, 0, true)),
+        ["RPUSH k a", "PERSIST k"]
+    );
     key.echoed(1, &took(&[false]));
     // The list was there; the RPUSH that is on its way stands on it and not on the string.
     let whole = ["DEL k", "SET k v", "RPUSH k a", "PERSIST k"];

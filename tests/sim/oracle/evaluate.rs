@@ -133,7 +133,7 @@ fn stream(alive: &[&Op], ops: &[&Op]) -> Stream {
             }
             _ => false,
         };
-        if !ops.iter().any(|by| takes(&by)) {
+        if !ops.iter().any(takes) {
             stream.entries.insert(*id, fields.clone());
         }
     }
