@@ -14,6 +14,7 @@
 mod presence;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Life {
     base: Content,
     ghosts: Vec<Ghost>,
     enders: Vec<Operation>,
+    /// All that ended something, also those whose past is in another one's.
+    ended: BTreeSet<Dot>,
     presence: Presence,
     /// Something tells that the key had gone, beside removals of elements.
     has_reset: bool,
@@ -59,6 +62,7 @@ impl Life {
             base: Content::unknown(),
             ghosts: Vec::new(),
             enders: Vec::new(),
+            ended: BTreeSet::new(),
             presence: Presence::new(),
             has_reset: false,
             has_state: false,
@@ -99,11 +103,13 @@ impl Life {
         let is_within = |older: &Operation| op.sees(older.dot) && (older.is_state() || !op.is_state());
         self.enders.retain(|older| !is_within(older));
         self.enders.push(stripped(op, Effect::Del));
+        self.ended.insert(op.dot);
     }
 
     /// All is asked again, in an order that causality allows.
     fn review(&mut self, late: &Operation, operations: &[Operation]) {
         self.enders.clear();
+        self.ended.clear();
         self.presence.forget_views();
         // In a chain only the first can have found no key.
         let ghosts = self.ghosts.iter().map(Ghost::first);
@@ -199,6 +205,16 @@ impl Life {
         self.enders.iter().filter(is_folded).cloned().collect()
     }
 
+    /// Whether this operation ended something.
+    pub fn has_ended(&self, dot: Dot) -> bool {
+        self.ended.contains(&dot)
+    }
+
+    /// Whether every operation may have to be looked at to say what another one found.
+    pub fn needs_all(&self) -> bool {
+        self.has_state || self.presence.has_others()
+    }
+
     /// How many are kept.
     pub fn ghosts(&self) -> usize {
         self.ghosts.len()
@@ -237,6 +253,7 @@ impl Life {
 
     fn forget(&mut self, seen: &Vector, kept: &[Operation]) {
         self.enders.retain(|op| !seen.includes(op.dot));
+        self.ended.retain(|dot| !seen.includes(*dot));
         let left = || self.ghosts.iter().map(|ghost| &ghost.last).chain(kept);
         if self.presence.forget(seen) {
             self.presence = Presence::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::database::{Entry, Keyspace};
+use crate::database::{Entry, Keyspace, Value};
 use crate::resp::Word;
 use crate::world::World;
 
@@ -23,13 +23,28 @@ pub fn data(keys: &Keyspace) -> BTreeMap<&Word, &Entry> {
         .collect()
 }
 
+/// What a database tells its replicas of a value: of a consumer to whom nothing is delivered it says nothing, if it was
+/// not created by name.
+fn told(entry: &Entry) -> Entry {
+    let mut entry = entry.clone();
+    if let Value::Stream(stream) = &mut entry.value {
+        for group in stream.groups.values_mut() {
+            group.consumers = (group.pending.values())
+                .map(|pending| pending.consumer.clone())
+                .collect();
+        }
+    }
+    entry
+}
+
 fn equal_data(world: &World) -> Result<(), String> {
     let (first, others) = world.hosts.split_first().expect("a site");
     for (db, keys) in first.database.dbs.iter().enumerate() {
         let here = data(keys);
         for other in others {
             let there = data(&other.database.dbs[db]);
-            let differs = |key: &&&Word| here.get(*key) != there.get(*key);
+            let told = |entry: Option<&&Entry>| entry.map(|entry| told(entry));
+            let differs = |key: &&&Word| told(here.get(*key)) != told(there.get(*key));
             if let Some(key) = here.keys().chain(there.keys()).find(differs) {
                 let name = String::from_utf8_lossy(key);
                 let (a, b) = (here.get(key), there.get(key));

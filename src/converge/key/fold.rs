@@ -1,10 +1,13 @@
 //! What leaves a key in conflict: operations that nothing can conflict with any more become its base.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 
 use super::KeyState;
 use super::held::Actual;
-use crate::causality::{Dot, Vector};
+use crate::causality::{Dot, Seq, SiteIx, Vector};
+use crate::command::effect::Effect;
 use crate::converge::content::Content;
 use crate::converge::difference::difference;
 use crate::converge::evaluate::evaluate;
@@ -93,25 +96,110 @@ impl KeyState {
         let ended = self.life.enders_in(&seen);
         self.life.fold(&seen, &folded, &kept);
         self.operations = kept;
-        if folded.is_empty() {
+        let has_base = !folded.is_empty();
+        if self.merge_counts(stable) == 0 && !has_base {
             return;
         }
         self.base = evaluate(&self.base, &folded, &ended);
         if let Some((root, done)) = &mut self.held.actual_mut().trace {
             // What is folded is base now, for the trace as well.
-            *root = Root::Base;
+            if has_base {
+                *root = Root::Base;
+            }
             let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
             done.retain(|dot| kept.contains(dot));
-        } else if difference(
-            &evaluate(&self.base, &self.operations, self.life.enders()),
-            &self.held.actual().content,
-        ) == Ok(Vec::new())
+        } else if has_base
+            && difference(
+                &evaluate(&self.base, &self.operations, self.life.enders()),
+                &self.held.actual().content,
+            ) == Ok(Vec::new())
         {
             let order = canonical(&self.operations).order;
             let order = order.iter().map(|&at| self.operations[at].dot).collect();
             self.held.actual_mut().trace = Some((Root::Base, order));
         }
     }
+}
+
+impl KeyState {
+    /// A counter that is never at rest has no operation that all others have seen, so nothing of it becomes base. But
+    /// increments of one site count as one where everything that could cover one of them has seen both or neither:
+    /// what is there, and what is still to come, which has seen all that is stable. Gives how many are gone.
+    ///
+    /// Of one that found no key its own place in causality counts, and where types fight or a part of a snapshot is
+    /// met all are looked at: those stay.
+    fn merge_counts(&mut self, stable: &Vector) -> usize {
+        if off(Mutation::FoldStable) || self.life.needs_all() {
+            return 0;
+        }
+        let mut seen = stable.clone();
+        let unstable = self.operations.iter().filter(|op| !stable.includes(op.dot));
+        unstable.for_each(|op| seen.meet(&op.past));
+        let cuts = cuts(&self.operations);
+        let mut counts: Vec<usize> = (0..self.operations.len())
+            .filter(|&at| counted(&self.operations[at].effect).is_some())
+            .filter(|&at| seen.includes(self.operations[at].dot))
+            .collect();
+        counts.sort_unstable_by_key(|&at| self.operations[at].dot);
+        let mut latest: BTreeMap<(SiteIx, Option<Bytes>), usize> = BTreeMap::new();
+        let mut merged = BTreeSet::new();
+        for at in counts {
+            let dot = self.operations[at].dot;
+            let Some((name, _)) = counted(&self.operations[at].effect) else {
+                continue;
+            };
+            let Some(before) = latest.insert((dot.site, name.cloned()), at) else {
+                continue;
+            };
+            let earlier = self.operations[before].dot;
+            let site = &cuts[dot.site.at()];
+            let is_cut =
+                site.partition_point(|&cut| cut < earlier.seq) != site.partition_point(|&cut| cut < dot.seq);
+            if !is_cut && !self.life.has_ended(earlier) && self.take_in(at, before) {
+                merged.insert(earlier);
+            }
+        }
+        self.operations.retain(|op| !merged.contains(&op.dot));
+        merged.len()
+    }
+
+    /// The later of two increments takes the earlier one in, if their sum is a number.
+    fn take_in(&mut self, later: usize, earlier: usize) -> bool {
+        let Some((_, more)) = counted(&self.operations[earlier].effect) else {
+            return false;
+        };
+        match &mut self.operations[later].effect {
+            Effect::Count { delta } | Effect::HashCount { delta, .. } => match delta.checked_add(more) {
+                Some(sum) => {
+                    *delta = sum;
+                    true
+                }
+                None => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// What an increment counts in, a field or the key itself, and by how much.
+fn counted(effect: &Effect) -> Option<(Option<&Bytes>, i64)> {
+    match effect {
+        Effect::Count { delta } => Some((None, *delta)),
+        Effect::HashCount { field, delta } => Some((Some(field), *delta)),
+        _ => None,
+    }
+}
+
+/// By site, in order: how far something that is no increment has seen it.
+fn cuts(operations: &[Operation]) -> Vec<Vec<Seq>> {
+    let sites = operations.first().map_or(0, |op| op.past.entries().count());
+    let mut cuts = vec![Vec::new(); sites];
+    let others = operations.iter().filter(|op| counted(&op.effect).is_none());
+    for (site, seq) in others.flat_map(|op| op.past.entries()) {
+        cuts[site.at()].push(seq);
+    }
+    cuts.iter_mut().for_each(|site| site.sort_unstable());
+    cuts
 }
 
 /// The largest part of `stable` that everything outside of it has seen. Each operation is looked at once.

@@ -117,3 +117,45 @@ fn a_site_that_may_have_passed_operations_over_does_not_ship_its_value() {
     key.demand_state();
     assert!(key.reconcile(ME, 2, 0, true).ship_state);
 }
+
+/// The operations that are kept: number, and by how much they count.
+fn counts(key: &KeyState) -> Vec<(u8, u64, Option<i64>)> {
+    let told = |op: &Operation| match op.effect {
+        Effect::Count { delta } => (op.dot.site.0, op.dot.seq, Some(delta)),
+        _ => (op.dot.site.0, op.dot.seq, None),
+    };
+    let mut all: Vec<_> = key.operations().iter().map(told).collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn increments_count_as_one_where_nothing_can_come_between() {
+    let mut key = key();
+    // Neither site is ever at rest: there is no point that all that follows has seen.
+    for at in 1..=40 {
+        let late = at - 1 - (at - 1) % 4;
+        key.executed(op(0, at, [at - 1, late, 0], 2 * at, "INCRBY k 1"));
+        key.executed(op(1, at, [late, at - 1, 0], 2 * at + 1, "INCRBY k 100"));
+    }
+    // This one has seen ten of the first site's, and none of the other's.
+    key.executed(op(2, 1, [10, 0, 0], 90, "PEXPIREAT k 99999999999999"));
+    let mut stable = Vector::zero(3);
+    [30, 20, 1]
+        .into_iter()
+        .enumerate()
+        .for_each(|(site, seq)| stable.advance(SiteIx(site as u8), seq));
+    assert!(!key.prune(&stable));
+    let counts = counts(&key);
+    let sum = |site, delta: i64| {
+        let of_site = counts.iter().filter(|(of, ..)| *of == site);
+        assert_eq!(of_site.map(|(_, _, by)| by.unwrap()).sum::<i64>(), 40 * delta);
+    };
+    sum(0, 1);
+    sum(1, 100);
+    // What those that are not stable have all seen, ten and what follows apart.
+    assert!(counts.contains(&(0, 10, Some(10))), "{counts:?}");
+    assert!(counts.contains(&(0, 20, Some(10))), "{counts:?}");
+    assert!(counts.contains(&(1, 20, Some(2_000))), "{counts:?}");
+    assert_eq!(counts.len(), 2 + 20 + 1 + 20 + 1, "{counts:?}");
+}

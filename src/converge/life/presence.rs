@@ -81,6 +81,11 @@ impl Presence {
         self.kind
     }
 
+    /// Whether types fight for the key.
+    pub fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// An operation is there that nobody has asked about yet, except after [`Presence::forget_views`].
     pub fn note(&mut self, op: &Operation) {
         let kind = kind_of(&op.effect);
