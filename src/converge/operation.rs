@@ -85,21 +85,25 @@ impl Operation {
     }
 
     /// The elements that it names; none for strings and whole keys.
-    pub fn elements(&self) -> Box<dyn Iterator<Item = &Bytes> + '_> {
+    pub fn elements(&self) -> impl Iterator<Item = &Bytes> {
+        (0..).map_while(|at| self.element(at))
+    }
+
+    fn element(&self, at: usize) -> Option<&Bytes> {
         match &self.effect {
             Effect::SetAdd(names)
             | Effect::SetRemove(names)
             | Effect::HashRemove(names)
             | Effect::SortedRemove(names)
             | Effect::StreamRemove(names)
-            | Effect::Union(names) => Box::new(names.iter()),
-            Effect::Bits(bits) => Box::new(bits.iter().map(|(name, _)| name)),
-            Effect::HashSet(pairs) => Box::new(pairs.iter().map(|(field, _)| field)),
-            Effect::SortedAdd(pairs) => Box::new(pairs.iter().map(|(_, member)| member)),
-            Effect::StreamAdd { id, .. } => Box::new(std::iter::once(id)),
-            Effect::HashCount { field, .. } => Box::new(std::iter::once(field)),
-            Effect::SortedCount { member, .. } => Box::new(std::iter::once(member)),
-            _ => Box::new(std::iter::empty()),
+            | Effect::Union(names) => names.get(at),
+            Effect::Bits(bits) => bits.get(at).map(|(name, _)| name),
+            Effect::HashSet(pairs) => pairs.get(at).map(|(field, _)| field),
+            Effect::SortedAdd(pairs) => pairs.get(at).map(|(_, member)| member),
+            Effect::StreamAdd { id: name, .. }
+            | Effect::HashCount { field: name, .. }
+            | Effect::SortedCount { member: name, .. } => (at == 0).then_some(name),
+            _ => None,
         }
     }
 
