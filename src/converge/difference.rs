@@ -59,6 +59,26 @@ fn unix_ms(expiry: Expiry) -> Option<u64> {
     }
 }
 
+/// What the effects begin with: what there is, or nothing, where it has to be built anew.
+pub(super) fn begun<'a>(
+    want: &Content,
+    (have, rebuild, absent): (&'a Content, bool, &'a Content),
+    effects: &mut Vec<Effect>,
+    expiry: &mut Expiry,
+) -> Result<&'a Content, OutOfReach> {
+    if rebuild && want.rest_unknown {
+        return Err(OutOfReach);
+    }
+    if rebuild {
+        effects.push(Effect::Del);
+    }
+    let current = if rebuild { absent } else { have };
+    if current.kind == Kind::Absent {
+        *expiry = Expiry::Never;
+    }
+    Ok(current)
+}
+
 /// How a SET leaves this expiry time behind.
 pub(super) fn set_expiry(wanted: Expiry) -> SetExpiry {
     match wanted {
@@ -113,19 +133,7 @@ fn element_difference(
     let open_kind = same_kind || matches!(have.kind, Kind::Unknown | Kind::Absent | Kind::Other);
     let rebuild = (!want.rest_unknown && have.rest_unknown) || !open_kind;
     let absent = Content::absent();
-    let current = if rebuild {
-        if want.rest_unknown {
-            return Err(OutOfReach);
-        }
-        effects.push(Effect::Del);
-        *expiry = Expiry::Never;
-        &absent
-    } else {
-        have
-    };
-    if current.kind == Kind::Absent {
-        *expiry = Expiry::Never;
-    }
+    let current = begun(want, (have, rebuild, &absent), effects, expiry)?;
     let mut changes = Changes::default();
     let untouched_are_equal = want.rest_unknown && !current.rest_unknown;
     let mut elements: BTreeSet<&Bytes> = want.elements.keys().collect();

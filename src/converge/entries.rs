@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, TEXT, Value};
 use super::cover::Cover;
-use super::difference::OutOfReach;
+use super::difference::{OutOfReach, begun};
 use super::evaluate::{evaluate_value, is_reset};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
@@ -237,20 +237,9 @@ pub(super) fn entry_difference(
         Kind::Stream | Kind::Unknown | Kind::Absent | Kind::Other
     );
     let forgets = !want.rest_unknown && mark(have, &LAST) > mark(want, &LAST);
+    let rebuild = !want.rest_unknown && have.rest_unknown || !is_open || forgets;
     let absent = Content::absent();
-    let current = if (!want.rest_unknown && have.rest_unknown) || !is_open || forgets {
-        if want.rest_unknown {
-            return Err(OutOfReach);
-        }
-        effects.push(Effect::Del);
-        *expiry = Expiry::Never;
-        &absent
-    } else {
-        have
-    };
-    if current.kind == Kind::Absent {
-        *expiry = Expiry::Never;
-    }
+    let current = begun(want, (have, rebuild, &absent), effects, expiry)?;
     let mut names: BTreeSet<&Bytes> = want.elements.keys().collect();
     if !want.rest_unknown || current.rest_unknown {
         names.extend(current.elements.keys());
