@@ -354,7 +354,8 @@ impl KeyState {
     fn compare(&mut self, me: SiteIx, txn: TxnId, may_script: bool) -> Repair {
         let demanded = std::mem::take(&mut self.demanded);
         let needs_script = |effect: &Effect| matches!(effect, Effect::StreamSplice(_));
-        if self.is_elementwise() {
+        let by_element = self.is_elementwise();
+        if by_element {
             let want = evaluate(&self.base, &self.operations, self.life.enders());
             if let Ok(effects) = difference(&want, &self.held.expected().content) {
                 if !may_script && effects.iter().any(needs_script) {
@@ -374,7 +375,7 @@ impl KeyState {
             (self.waiting_for, self.demanded) = (Some(me), demanded);
             return Repair::default();
         }
-        self.replay(me, txn, self.is_elementwise(), demanded)
+        self.replay(me, txn, by_element, demanded)
     }
 
     /// Whether the rules by element give what it should hold.

@@ -33,6 +33,7 @@ impl KeyState {
         if self.size() >= self.fold_at {
             if self.is_elementwise() {
                 self.fold_stable(stable);
+                self.merge_counts(stable);
             } else {
                 self.fold_replayed(stable);
             }
@@ -96,27 +97,30 @@ impl KeyState {
         let ended = self.life.enders_in(&seen);
         self.life.fold(&seen, &folded, &kept);
         self.operations = kept;
-        let has_base = !folded.is_empty();
-        if self.merge_counts(stable) == 0 && !has_base {
+        if folded.is_empty() {
             return;
         }
         self.base = evaluate(&self.base, &folded, &ended);
-        if let Some((root, done)) = &mut self.held.actual_mut().trace {
+        if let Some((root, _)) = &mut self.held.actual_mut().trace {
             // What is folded is base now, for the trace as well.
-            if has_base {
-                *root = Root::Base;
-            }
-            let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
-            done.retain(|dot| kept.contains(dot));
-        } else if has_base
-            && difference(
-                &evaluate(&self.base, &self.operations, self.life.enders()),
-                &self.held.actual().content,
-            ) == Ok(Vec::new())
+            *root = Root::Base;
+            self.forget_in_trace();
+        } else if difference(
+            &evaluate(&self.base, &self.operations, self.life.enders()),
+            &self.held.actual().content,
+        ) == Ok(Vec::new())
         {
             let order = canonical(&self.operations).order;
             let order = order.iter().map(|&at| self.operations[at].dot).collect();
             self.held.actual_mut().trace = Some((Root::Base, order));
+        }
+    }
+
+    /// The trace tells of the operations that are kept.
+    fn forget_in_trace(&mut self) {
+        let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
+        if let Some((_, done)) = &mut self.held.actual_mut().trace {
+            done.retain(|dot| kept.contains(dot));
         }
     }
 }
@@ -124,13 +128,13 @@ impl KeyState {
 impl KeyState {
     /// A counter that is never at rest has no operation that all others have seen, so nothing of it becomes base. But
     /// increments of one site count as one where everything that could cover one of them has seen both or neither:
-    /// what is there, and what is still to come, which has seen all that is stable. Gives how many are gone.
+    /// what is there, and what is still to come, which has seen all that is stable.
     ///
     /// Of one that found no key its own place in causality counts, and where types fight or a part of a snapshot is
     /// met all are looked at: those stay.
-    fn merge_counts(&mut self, stable: &Vector) -> usize {
+    fn merge_counts(&mut self, stable: &Vector) {
         if off(Mutation::FoldStable) || self.life.needs_all() {
-            return 0;
+            return;
         }
         let mut seen = stable.clone();
         let unstable = self.operations.iter().filter(|op| !stable.includes(op.dot));
@@ -159,8 +163,10 @@ impl KeyState {
                 merged.insert(earlier);
             }
         }
-        self.operations.retain(|op| !merged.contains(&op.dot));
-        merged.len()
+        if !merged.is_empty() {
+            self.operations.retain(|op| !merged.contains(&op.dot));
+            self.forget_in_trace();
+        }
     }
 
     /// The later of two increments takes the earlier one in, if their sum is a number.
