@@ -31,6 +31,9 @@ pub enum Error {
     /// The TLS library refused the settings.
     #[error("the TLS settings are refused: {0}")]
     Tls(String),
+    /// The store that the syncers of the site share.
+    #[error(transparent)]
+    Store(#[from] StoreFault),
 }
 
 impl Error {
@@ -41,7 +44,71 @@ impl Error {
             Error::Peer { .. } => "peer_file",
             Error::Make(_) => "make",
             Error::Tls(_) => "policy",
+            Error::Store(_) => "store",
         }
+    }
+}
+
+/// What is wrong with the store that the syncers of a site share.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreFault {
+    /// Nobody answers.
+    #[error("etcd is not reached: {0}")]
+    Unreachable(String),
+    /// It answers, and refuses.
+    #[error("etcd refuses: {0}")]
+    Refused(String),
+    /// There is no answer, and nothing here to go on with.
+    #[error("{why}; and {dir} holds no copy of this site's certificate to start with", dir = dir.display())]
+    NoCopy {
+        /// The directory.
+        dir: PathBuf,
+        /// Why there is no answer.
+        why: Box<StoreFault>,
+    },
+    /// A file of the access to it.
+    #[error("{path}: {why}", path = path.display())]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file of the keys that seal.
+    #[error("{path} (etcd.seal_file): {why}; one to eight lines of 64 hexadecimal digits are needed: openssl rand -hex 32",
+        path = path.display())]
+    SealFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// None of our keys opens a value.
+    #[error("the value {name} in etcd does not open with a key of {path} (etcd.seal_file); the syncers of a site need the \
+        same keys, and this value was sealed with another one, or by nobody", path = path.display())]
+    Sealed {
+        /// Its full name.
+        name: String,
+        /// The file of our keys.
+        path: PathBuf,
+    },
+    /// It cannot be sealed.
+    #[error("the value {0} is too long to be put into etcd")]
+    NotSealed(String),
+    /// It opens, and reads as nothing that this version writes.
+    #[error("the value {0} in etcd does not read; was it written by a later version?")]
+    Malformed(String),
+    /// Somebody else was faster.
+    #[error(
+        "{0} was changed by another syncer of this site meanwhile; nothing is replaced. Look at it, and set it again"
+    )]
+    Changed(String),
+}
+
+impl StoreFault {
+    /// Whether it may be over by itself.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StoreFault::Unreachable(_))
     }
 }
 

@@ -1,9 +1,17 @@
 //! The files of certificates and keys, and the handshakes of the links.
 
+#[cfg(feature = "etcd")]
+mod etcd;
+mod seal;
+mod shared;
 mod sources;
 mod store;
 mod watch;
 
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdAccess, EtcdBackend};
+pub use seal::Seals;
+pub use shared::{Backend, Everything, Following, Found, Shared, Trouble};
 pub use sources::{Change, Contents, Material, Sources, judge_own};
 pub use store::{Pair, Store};
 pub use watch::Watch;

@@ -50,7 +50,7 @@ use std::fmt;
 
 pub use ciphers::{CIPHER_LIST_BYTES_MAX, CipherError, CipherList, Suite};
 pub use cluster::{CLUSTER_SETTINGS, Cluster, ClusterError};
-pub use error::{Error, FileFault, Notice};
+pub use error::{Error, FileFault, Notice, StoreFault};
 pub use expiry::Expiry;
 #[cfg(feature = "io")]
 pub use facts::{Facts, fingerprint};

@@ -4,8 +4,8 @@ use super::{ConfigArg, Failure};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use syncer::certs::{self, CertificateName, Identity};
 use syncer::config::Settings;
+use syncer::node;
 
 /// Prepare a site: its data directory and its certificate
 ///
@@ -26,14 +26,7 @@ pub struct InitArgs {
 pub fn init(args: &InitArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     make_private(&settings.data_dir)?;
-    let identity =
-        Identity::new(&settings.database_id, settings.site).map_err(|why| Failure::new(why.to_string()))?;
-    let made = certs::io::ensure(
-        &settings.certificates.dir,
-        CertificateName::Syncer,
-        &identity,
-        &settings.hosts(),
-    )?;
+    let made = node::prepare(&settings)?;
     let words = words(&settings, &made.paths.certificate, &made.own.fingerprint());
     std::io::stdout().write_all(words.as_bytes())?;
     Ok(())

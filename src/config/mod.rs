@@ -16,6 +16,7 @@
 //! the defaults pass the same checks as what an operator writes; `docs/configuration.md` is written from
 //! the table.
 
+mod etcd;
 pub mod io;
 mod mistake;
 mod reference;
@@ -25,6 +26,7 @@ mod settings;
 mod value;
 
 pub use crate::database::Secret;
+pub use etcd::Etcd;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use reference::reference;
 pub use rows::{ENVIRONMENT_PREFIX, PeerRow, ROWS, Row, peer_rows};

@@ -1,5 +1,6 @@
 //! Every option, one row each.
 
+use super::etcd;
 use super::settings::{
     ConflictLog, Draft, FlushPolicy, LogSync, ModulePolicy, SwapPolicy, TlsVersion, TraceFormat,
 };
@@ -193,6 +194,8 @@ const FLUSH: &[(&str, FlushPolicy)] = &[
 ];
 const MODULES: &[(&str, ModulePolicy)] = &[("refuse", ModulePolicy::Refuse), ("allow", ModulePolicy::Allow)];
 const FORMAT: &[(&str, TraceFormat)] = &[("human", TraceFormat::Human), ("json", TraceFormat::Json)];
+/// Whether it is etcd.
+const STORE: &[(&str, bool)] = &[("directory", false), ("etcd", true)];
 const TLS_VERSION: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
 
 /// All options but the `[[peer]]` blocks, in the order of the reference page.
@@ -461,6 +464,16 @@ pub static ROWS: &[Row] = &[
         "Where this site's certificates, keys and TLS policy are; syncers of one site may share it. `certs` in `data_dir`, if not given.",
     ),
     row(
+        "certificates.store",
+        Some("directory"),
+        text("\"directory\", \"etcd\"", |d, t| {
+            d.etcd.is_chosen = value::choice(t, STORE)?;
+            Ok(())
+        }),
+        "Where the syncers of this site share what `dir` holds: \"directory\" in `dir` itself, a shared volume or a mounted \
+         secret; \"etcd\" in etcd, with `dir` as this syncer's own copy (a build with the feature `etcd`).",
+    ),
+    row(
         "certificates.tls_version_min",
         Some("1.3"),
         text("\"1.2\", \"1.3\"", |d, t| {
@@ -468,6 +481,79 @@ pub static ROWS: &[Row] = &[
             Ok(())
         }),
         "The oldest TLS version that a link to a peer may use, until `cluster config min_data_TLS_version` sets one.",
+    ),
+    row(
+        "etcd.endpoints",
+        None,
+        text("http(s)://host:port, ...", |d, t| {
+            d.etcd.endpoints = etcd::endpoints(t)?;
+            Ok(())
+        }),
+        "Where etcd answers clients, separated by commas; they are tried in turn. Required with `certificates.store = \"etcd\"`.",
+    ),
+    row(
+        "etcd.prefix",
+        None,
+        text("text", |d, t| {
+            d.etcd.prefix = Some(etcd::prefix(t)?);
+            Ok(())
+        }),
+        "What the names of this site's values begin with, the same at all its syncers. `/syncer/<database_id>/<site>`, if not given.",
+    ),
+    row(
+        "etcd.seal_file",
+        None,
+        text("path", |d, t| {
+            d.etcd.seal_file = Some(value::path(t)?);
+            Ok(())
+        }),
+        "The key that everything in etcd is encrypted with, the same at all syncers of the site: 64 hexadecimal digits \
+         (`openssl rand -hex 32`). More lines may follow with older keys, which only open. Required with etcd.",
+    ),
+    row(
+        "etcd.ca_file",
+        None,
+        text("path", |d, t| {
+            d.etcd.ca_file = Some(value::path(t)?);
+            Ok(())
+        }),
+        "The CA (PEM) that signed etcd's certificates. Required with https://.",
+    ),
+    row(
+        "etcd.cert_file",
+        None,
+        text("path", |d, t| {
+            d.etcd.cert_file = Some(value::path(t)?);
+            Ok(())
+        }),
+        "The client certificate (PEM) to show to etcd, together with `key_file`.",
+    ),
+    row(
+        "etcd.key_file",
+        None,
+        text("path", |d, t| {
+            d.etcd.key_file = Some(value::path(t)?);
+            Ok(())
+        }),
+        "The key (PEM) of `cert_file`.",
+    ),
+    row(
+        "etcd.user",
+        None,
+        text("text", |d, t| {
+            d.etcd.user = Some(t.into());
+            Ok(())
+        }),
+        "The user of etcd's own authentication, together with `password_file`; with https:// only.",
+    ),
+    row(
+        "etcd.password_file",
+        None,
+        text("path", |d, t| {
+            d.etcd.password_file = Some(value::path(t)?);
+            Ok(())
+        }),
+        "A file that holds the user's password (its first line).",
     ),
     row(
         "tracing.format",

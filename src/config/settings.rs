@@ -1,5 +1,6 @@
 //! What a configuration means: typed, checked, with the defaults filled in.
 
+use super::etcd::{Etcd, EtcdDraft};
 use super::value::UrlTraits;
 use super::{Config, Mistakes, Place, ROWS, Secret, value};
 use crate::causality::{Roster, SiteId};
@@ -184,6 +185,8 @@ pub enum ModulePolicy {
 pub struct Certificates {
     pub dir: PathBuf,
     pub tls_version_min: TlsVersion,
+    /// Where the syncers of the site share the directory's contents, if not through the directory itself.
+    pub etcd: Option<Etcd>,
 }
 
 /// A TLS version.
@@ -239,6 +242,7 @@ pub(super) struct Draft {
     pub restore_modules: ModulePolicy,
     pub certificates_dir: Option<PathBuf>,
     pub tls_version_min: TlsVersion,
+    pub etcd: EtcdDraft,
     pub tracing: Tracing,
 }
 
@@ -305,6 +309,9 @@ impl Settings {
         for path in paths.into_iter().chain(of_database).chain(of_tls).chain(of_peers) {
             *path = base.join(&*path);
         }
+        if let Some(etcd) = &mut self.certificates.etcd {
+            etcd.anchor(base);
+        }
     }
 
     /// The host names that our certificates carry: where this syncer listens, if that is one place.
@@ -329,10 +336,11 @@ impl Draft {
     fn finish(self, peers: Vec<Peer>) -> Option<Settings> {
         let client = self.tls_cert_file.zip(self.tls_key_file);
         let server_name = self.tls_server_name;
-        let data_dir = self.data_dir?;
+        let (data_dir, site, database_id) = (self.data_dir?, self.site?, self.database_id?);
+        let etcd = self.etcd.finish(&database_id, site);
         Some(Settings {
-            site: self.site?,
-            database_id: self.database_id?,
+            site,
+            database_id,
             database: Database {
                 url: self.database_url?,
                 password_file: self.password_file,
@@ -356,6 +364,7 @@ impl Draft {
             certificates: Certificates {
                 dir: self.certificates_dir.unwrap_or_else(|| data_dir.join("certs")),
                 tls_version_min: self.tls_version_min,
+                etcd,
             },
             tracing: self.tracing,
             data_dir,
@@ -476,6 +485,7 @@ fn agree(draft: &Draft, config: &Config, mistakes: &mut Mistakes) {
         },
         "cert_file and key_file are given together or not at all",
     );
+    draft.etcd.agree(&mut must);
     let tls = draft.url_traits.tls;
     must(
         !tls || draft.tls_ca_file.is_some(),

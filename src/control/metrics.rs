@@ -274,7 +274,7 @@ fn certificates(
     with: &dyn Fn(&'static str, &str) -> Labels,
     whose: Labels,
 ) -> Vec<Sample> {
-    let mut samples = Vec::new();
+    let (mut samples, of_store) = (Vec::new(), whose.clone());
     samples.extend(view.certificates.held.iter().map(|held| Sample {
         name: "syncer_certificate_expires_in_seconds",
         help: "Time until the end of a certificate's validity; negative once it is over.",
@@ -295,6 +295,13 @@ fn certificates(
         kind: Kind::Counter,
         labels: with("reason", reason),
         value: signed(count),
+    }));
+    samples.extend(view.certificates.store.iter().map(|store| Sample {
+        name: "syncer_certificate_store_reached",
+        help: "1 if the copy of the certificates' shared store is up to date, 0 if it may be behind.",
+        kind: Kind::Gauge,
+        labels: of_store.clone(),
+        value: store.is_reached.into(),
     }));
     samples
 }

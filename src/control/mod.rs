@@ -27,7 +27,7 @@ pub use request::{
 pub use table::table;
 pub use view::{
     CertificateView, CertificatesView, DatabaseLink, DatabaseView, LinksView, LogView, OriginView, PeerState,
-    PeerView, StatusView, TotalsView, TrafficView, WindowView,
+    PeerView, StatusView, StoreView, TotalsView, TrafficView, WindowView,
 };
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ fn certificates(out: &mut String, now: &StatusView) {
     if let Some(error) = &now.certificates.last_error {
         let _ = writeln!(out, "CERTIFICATE not replaced: {}", printable(error));
     }
+    if let Some(store) = now.certificates.store.as_ref().filter(|store| !store.is_reached) {
+        let why = printable(store.error.as_deref().unwrap_or_default());
+        let behind = span(store.behind_s.saturating_mul(1_000));
+        let _ = writeln!(out, "CERTIFICATE store not reached for {behind}: {why}");
+    }
 }
 
 fn database(out: &mut String, now: &StatusView) {

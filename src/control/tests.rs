@@ -84,6 +84,11 @@ fn view() -> StatusView {
             replaced: 3,
             refused: [("key_mismatch".to_owned(), 2)].into(),
             last_error: Some("the key\nis another's".into()),
+            store: Some(StoreView {
+                is_reached: false,
+                behind_s: 12,
+                error: Some("nobody answers".into()),
+            }),
         },
         conflicts: [("set_lost".to_owned(), 4)].into(),
         totals: TotalsView {
@@ -110,6 +115,7 @@ writes    5,000 local captured, 0 remote applied, 0 keys reconciled
 conflicts set_lost 4
 CERTIFICATE syncer ends within 1 day (2036-11-23 08:00:00 UTC)
 CERTIFICATE not replaced: the key is another's
+CERTIFICATE store not reached for 12.0 s: nobody answers
 ";
     assert_eq!(table(&view(), None), expected);
 }

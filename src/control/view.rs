@@ -195,6 +195,21 @@ pub struct CertificatesView {
     pub refused: BTreeMap<String, u64>,
     /// Why the last replacement was refused, until one succeeds.
     pub last_error: Option<String>,
+    /// The store that the syncers of the site share, if it is another than the directory.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub store: Option<StoreView>,
+}
+
+/// A store that others keep for the syncers of a site.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "io", derive(Serialize, Deserialize))]
+pub struct StoreView {
+    /// Whether the copy here is up to date.
+    pub is_reached: bool,
+    /// Seconds since when it may not be.
+    pub behind_s: u64,
+    /// Why.
+    pub error: Option<String>,
 }
 
 /// A certificate.

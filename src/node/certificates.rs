@@ -23,13 +23,15 @@ use super::identity::{LinkIdentity, MoveOutcome, Moved};
 use super::shared::now_unix_ms;
 use super::start::Error;
 use crate::causality::SiteId;
-use crate::certs::io::{Change, Material, Pair, Sources, Store, Watch, ensure, now};
+use crate::certs::io::{self, Change, Loaded, Material, Pair, Sources, Store, Watch, ensure, now};
+#[cfg(feature = "etcd")]
+use crate::certs::io::{EtcdAccess, EtcdBackend, Seals, Shared};
 use crate::certs::{
-    CertificateName, Error as Fault, Expiry, Identity, Moment, Notice, Own, RETRY_MS, Role, TlsVersion,
-    Verdict, Watched,
+    CertificateName, Error as Fault, Expiry, Identity, Moment, Notice, Own, RETRY_MS, Role, StoreFault,
+    TlsVersion, Verdict, Watched,
 };
 use crate::config::{self, Settings};
-use crate::control::{CertificateView, CertificatesView, ClusterRequest, Response};
+use crate::control::{CertificateView, CertificatesView, ClusterRequest, Response, StoreView};
 
 /// How often the files are looked at though nothing told of a change.
 const POLL_PAUSE: Duration = Duration::from_secs(10);
@@ -53,11 +55,30 @@ impl From<Fault> for Refused {
     }
 }
 
+/// The store of a site's certificates.
+fn store(settings: &Settings) -> Result<Store, Error> {
+    let dir = &settings.certificates.dir;
+    #[cfg(feature = "etcd")]
+    if let Some(etcd) = &settings.certificates.etcd {
+        let access = EtcdAccess {
+            endpoints: etcd.endpoints.clone(),
+            prefix: etcd.prefix.clone(),
+            ca_file: etcd.ca_file.clone(),
+            client: etcd.client.clone(),
+            user: etcd.user.clone(),
+        };
+        let seals = Seals::read(&etcd.seal_file).map_err(Fault::from)?;
+        let backend = EtcdBackend::new(&access).map_err(Fault::from)?;
+        return Ok(Store::copy_of(Shared::new(Box::new(backend), seals), dir));
+    }
+    Ok(Store::new(dir))
+}
+
 /// Where the certificates of a site are.
-pub(super) fn sources(settings: &Settings) -> Result<Sources, crate::certs::IdentityError> {
+pub(super) fn sources(settings: &Settings) -> Result<Sources, Error> {
     let peers = settings.peers.iter();
     Ok(Sources {
-        store: Store::new(&settings.certificates.dir),
+        store: store(settings)?,
         identity: Identity::new(&settings.database_id, settings.site)?,
         peers: peers.map(|peer| (peer.site, peer.certificate.clone())).collect(),
         tls_version_min: match settings.certificates.tls_version_min {
@@ -67,17 +88,61 @@ pub(super) fn sources(settings: &Settings) -> Result<Sources, crate::certs::Iden
     })
 }
 
+/// The certificate of a site that is about to be set up, made if there is none.
+///
+/// # Errors
+/// What is there is wrong, or it cannot be made.
+pub fn prepare(settings: &Settings) -> Result<Loaded, Error> {
+    let sources = sources(settings)?;
+    let made = make(&sources, settings, &[CertificateName::Syncer])?;
+    let loaded = io::load(sources.store.dir(), CertificateName::Syncer, &sources.identity)?;
+    Ok(Loaded {
+        is_new: made > 0,
+        ..loaded
+    })
+}
+
+/// Makes those of these that are missing, the links' first; gives how many. A shared store that does not answer is no
+/// obstacle if its copy holds what the links need.
+fn make(sources: &Sources, settings: &Settings, names: &[CertificateName]) -> Result<usize, Error> {
+    let store = &sources.store;
+    let has_own = store
+        .pair(CertificateName::Syncer)
+        .is_ok_and(|pair| pair.is_some());
+    let sync = || match store.sync() {
+        // It is in the log.
+        Err(Fault::Store(why)) if why.may_pass() && has_own => Ok(()),
+        Err(Fault::Store(why)) if why.may_pass() => Err(Fault::Store(StoreFault::NoCopy {
+            dir: store.dir().to_owned(),
+            why: Box::new(why),
+        })),
+        done => done,
+    };
+    sync()?;
+    let mut made = 0;
+    for name in names {
+        match ensure(store.dir(), *name, &sources.identity, &settings.hosts()) {
+            Ok(loaded) => made += usize::from(loaded.is_new),
+            Err(error) if *name == CertificateName::Syncer => return Err(error.into()),
+            // A store that others fill may hold the links' certificate only.
+            Err(error) => {
+                tracing::warn!(certificate = %name, %error, "a certificate that only a later version uses is not there");
+            }
+        }
+    }
+    if made > 0 {
+        sync()?;
+    }
+    Ok(made)
+}
+
 /// What a syncer starts with. Certificates that are not there are made.
 pub(super) fn load(settings: &Settings) -> Result<(Sources, Material), Error> {
     let sources = sources(settings)?;
-    let make = |name| ensure(sources.store.dir(), name, &sources.identity, &settings.hosts());
-    make(CertificateName::Syncer)?;
-    for name in CertificateName::ALL {
-        // A store that others fill may hold the links' certificate only.
-        if let Err(error) = make(name) {
-            tracing::warn!(certificate = %name, %error, "a certificate that only a later version uses is not there");
-        }
-    }
+    let others = CertificateName::ALL.into_iter();
+    let others = others.filter(|name| *name != CertificateName::Syncer);
+    let names: Vec<CertificateName> = [CertificateName::Syncer].into_iter().chain(others).collect();
+    make(&sources, settings, &names)?;
     let contents = sources.read(None)?;
     let material = sources.judge(&contents)?;
     Ok((sources, material))
@@ -142,6 +207,16 @@ impl Keeper {
             .map(|seen| held(seen.name.to_string(), &seen.fingerprint, seen.end))
             .collect();
         let peers = state.in_use.tls.trust().expiries();
+        view.store = self.sources.store.shared().map(|shared| {
+            let trouble = shared.trouble();
+            StoreView {
+                is_reached: trouble.is_none(),
+                behind_s: trouble
+                    .as_ref()
+                    .map_or(0, |trouble| trouble.since.elapsed().as_secs()),
+                error: trouble.map(|trouble| trouble.why),
+            }
+        });
         view.held
             .extend(peers.map(|(site, end)| held(format!("peer:{site}"), "", end)));
         view
@@ -183,8 +258,11 @@ impl Keeper {
             } => match cluster::set_words(&name, certificate, &key) {
                 Ok((CertificateName::Syncer, pair)) => self.set_own(pair).await,
                 Ok((name, pair)) => {
-                    self.blocking(move |sources| cluster::set_other(sources, name, &pair))
-                        .await
+                    self.blocking(move |sources| {
+                        sources.store.sync()?;
+                        cluster::set_other(sources, name, &pair)
+                    })
+                    .await
                 }
                 Err(why) => return Response::Error(why),
             },
@@ -212,6 +290,7 @@ impl Keeper {
 
     async fn set_own(&self, pair: Pair) -> Result<String, Refused> {
         let mut turn = self.turn.lock().await;
+        self.blocking(|sources| Ok(sources.store.sync()?)).await?;
         let written = pair.clone();
         let (material, moved) = self
             .try_change(&mut turn, Change::Own(pair), move |store| {
@@ -229,8 +308,12 @@ impl Keeper {
     async fn set_cluster(&self, setting: &str, value: &str) -> Result<String, Refused> {
         let mut turn = self.turn.lock().await;
         // Another syncer of the site may have set something that has not been noticed here yet.
-        let stored = |sources: &Sources| Ok(sources.store.read_cluster(&sources.store.cluster_text()?)?);
-        let mut policy = self.blocking(stored).await?;
+        let stored = |sources: &Sources| {
+            sources.store.sync()?;
+            let text = sources.store.cluster_text()?;
+            Ok((sources.store.read_cluster(&text)?, text))
+        };
+        let (mut policy, before) = self.blocking(stored).await?;
         policy.set(setting, value).map_err(|why| Refused {
             label: "policy",
             why: why.to_string(),
@@ -238,7 +321,7 @@ impl Keeper {
         let written = policy.clone();
         let (material, moved) = self
             .try_change(&mut turn, Change::Cluster(policy), move |store| {
-                store.set_cluster(&written)
+                store.set_cluster(&written, &before)
             })
             .await?;
         let words = cluster::config_done(&material.cluster, setting);
@@ -317,6 +400,13 @@ impl Keeper {
 
     /// Looks at the files for ever: when something tells of a change, at SIGHUP, and every ten seconds.
     pub async fn watch(self: Rc<Self>) {
+        let _following = match self.sources.store.follow() {
+            Ok(following) => following,
+            Err(error) => {
+                tracing::error!(%error, "no thread for the shared store, so its changes count from the next start");
+                None
+            }
+        };
         let changed = Arc::new(Notify::new());
         let _watch = Watch::new(&self.sources.directories(), Arc::clone(&changed));
         let mut hangup = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {

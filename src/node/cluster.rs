@@ -21,7 +21,7 @@ pub fn offline(settings: &Settings, request: &ClusterRequest) -> Response {
         _ => match sources(settings) {
             Ok(sources) => on_store(&sources, request),
             Err(why) => Err(Refused {
-                label: "wrong_identity",
+                label: "store",
                 why: why.to_string(),
             }),
         },
@@ -54,6 +54,7 @@ fn on_store(sources: &Sources, request: &ClusterRequest) -> Result<String, Refus
         } => {
             let words = set_words(name, certificate.clone(), key);
             let (name, pair) = words.map_err(|why| Refused { label: "words", why })?;
+            sources.store.sync()?;
             if name == CertificateName::Syncer {
                 fits(
                     sources,
@@ -64,7 +65,9 @@ fn on_store(sources: &Sources, request: &ClusterRequest) -> Result<String, Refus
             Ok(set_other(sources, name, &pair)? + LATER)
         }
         ClusterRequest::ClusterSet { setting, value } => {
-            let mut policy = sources.store.read_cluster(&sources.store.cluster_text()?)?;
+            sources.store.sync()?;
+            let before = sources.store.cluster_text()?;
+            let mut policy = sources.store.read_cluster(&before)?;
             policy.set(setting, value).map_err(|why| Refused {
                 label: "policy",
                 why: why.to_string(),
@@ -72,14 +75,24 @@ fn on_store(sources: &Sources, request: &ClusterRequest) -> Result<String, Refus
             if let Some(pair) = sources.store.pair(CertificateName::Syncer)? {
                 fits(sources, &pair, &policy)?;
             }
-            sources.store.set_cluster(&policy)?;
+            sources.store.set_cluster(&policy, &before)?;
             Ok(config_done(&policy, setting) + LATER)
         }
         ClusterRequest::CertificateReload => {
             let why = "no syncer runs with this configuration; it reads the files when it starts".to_owned();
             Err(Refused { label: "words", why })
         }
-        request => show(sources, request),
+        request => {
+            let synced = sources.store.sync();
+            let words = show(sources, request)?;
+            Ok(match synced {
+                Ok(()) => words,
+                Err(why) => format!(
+                    "{words}\nthis is the copy in {}: {why}",
+                    sources.store.dir().display()
+                ),
+            })
+        }
     }
 }
 

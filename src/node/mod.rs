@@ -29,6 +29,7 @@ mod source;
 mod start;
 mod status;
 
+pub use certificates::prepare;
 pub use cluster::offline;
 pub use guest::{Guest, JoinError};
 pub use peers::PeersError;

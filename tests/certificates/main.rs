@@ -7,6 +7,8 @@ mod support;
 
 mod disk;
 mod documents;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod set;
 
 use std::path::{Path, PathBuf};
@@ -24,8 +26,20 @@ pub struct Two {
 
 impl Two {
     pub fn start() -> Two {
-        let mut cluster = ClusterBuilder::new(2).prepare();
+        let mut two = Two::prepare();
+        two.run();
+        two
+    }
+
+    /// The sites, which do not run yet.
+    pub fn prepare() -> Two {
+        let cluster = ClusterBuilder::new(2).prepare();
         let dir = tempfile::tempdir().unwrap();
+        Two { cluster, dir }
+    }
+
+    pub fn run(&mut self) {
+        let (cluster, dir) = (&mut self.cluster, &self.dir);
         for site in 0..2 {
             let peers = cluster.peers_of(site);
             let apart = |peer: &PeerEntry| {
@@ -43,7 +57,6 @@ impl Two {
             site.start();
         }
         cluster.wait_connected();
-        Two { cluster, dir }
     }
 
     pub fn a(&self) -> &Site {

@@ -11,14 +11,18 @@
 //! Plain files in the place of the two outer links are as good: `syncer init` makes them, and others may put them
 //! there. The first replacement turns them into a set with the same contents, and only then swaps the set.
 //!
+//! The directory may be a shared volume; or, with [`Shared`], a copy of what others keep for all syncers of the site.
+//! Then a change goes there first.
+//!
 //! Invariant: at every moment, also after a crash, the two names give a certificate and its own key.
 
-use super::super::{CertificateName, Cluster, Error, FileFault};
-use super::{Paths, at, exists, read, write};
+use super::super::{CertificateName, Cluster, Error, FileFault, StoreFault};
+use super::{Following, Paths, Shared, at, exists, read, write};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The policy's file.
@@ -34,6 +38,7 @@ const READS_MAX: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
+    shared: Option<Arc<Shared>>,
 }
 
 /// A certificate and its key as text. The key is wiped from memory when this is dropped.
@@ -54,7 +59,41 @@ impl std::fmt::Debug for Pair {
 impl Store {
     /// The store in this directory.
     pub fn new(dir: &Path) -> Store {
-        Store { dir: dir.into() }
+        Store {
+            dir: dir.into(),
+            shared: None,
+        }
+    }
+
+    /// The store of which this directory is a copy.
+    pub fn copy_of(shared: Shared, dir: &Path) -> Store {
+        Store {
+            dir: dir.into(),
+            shared: Some(Arc::new(shared)),
+        }
+    }
+
+    /// Who keeps it for the site, if not the directory itself.
+    pub fn shared(&self) -> Option<&Shared> {
+        self.shared.as_deref()
+    }
+
+    /// Brings the directory up to date, if it is a copy.
+    ///
+    /// # Errors
+    /// Who keeps the store does not answer, or the directory cannot be written.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.sync(self))
+    }
+
+    /// Keeps the directory up to date while what this gives lives, if it is a copy.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn follow(&self) -> io::Result<Option<Following>> {
+        let shared = self.shared.as_ref();
+        let begin = |shared| Following::begin(self.clone(), Arc::clone(shared));
+        shared.map(begin).transpose()
     }
 
     /// Where it is.
@@ -96,6 +135,14 @@ impl Store {
     /// # Errors
     /// The store cannot be written; the pair is then the one before.
     pub fn replace(&self, name: CertificateName, pair: &Pair) -> Result<(), Error> {
+        match &self.shared {
+            Some(shared) => shared.put_pair(self, name, pair),
+            None => self.replace_here(name, pair),
+        }
+    }
+
+    /// Replaces a pair in the directory.
+    pub(super) fn replace_here(&self, name: CertificateName, pair: &Pair) -> Result<(), Error> {
         let _lock = self.lock()?;
         let paths = self.paths(name);
         let has_names = leads(&paths.certificate, name, CERTIFICATE) && leads(&paths.key, name, KEY);
@@ -216,15 +263,33 @@ impl Store {
         Cluster::parse(&text).map_err(|why| at(&self.cluster_path(), why.into()))
     }
 
-    /// Replaces the policy.
+    /// Replaces the policy whose text was `before`.
     ///
     /// # Errors
-    /// The store cannot be written; the policy is then the one before.
-    pub fn set_cluster(&self, cluster: &Cluster) -> Result<(), Error> {
+    /// It has become another, or the store cannot be written; the policy is then the one before.
+    pub fn set_cluster(&self, cluster: &Cluster, before: &[u8]) -> Result<(), Error> {
+        let text = cluster.to_string().into_bytes();
+        let is_same = |here: Vec<u8>| match here == before {
+            true => Ok(()),
+            false => Err(Error::from(StoreFault::Changed("cluster".to_owned()))),
+        };
+        if let Some(shared) = &self.shared {
+            return shared.put_cluster(self, &text, is_same);
+        }
         let _lock = self.lock()?;
+        is_same(self.cluster_text()?)?;
+        self.put_cluster(&text)
+    }
+
+    /// Replaces the policy in the directory.
+    pub(super) fn write_cluster(&self, text: &[u8]) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        self.put_cluster(text)
+    }
+
+    fn put_cluster(&self, text: &[u8]) -> Result<(), Error> {
         let path = self.cluster_path();
-        let text = cluster.to_string();
-        write(&self.dir, &path, text.as_bytes(), 0o644).map_err(|why| at(&path, why.into()))
+        write(&self.dir, &path, text, 0o644).map_err(|why| at(&path, why.into()))
     }
 
     /// Waits until nobody else changes the store, and keeps them from it until the file is closed.

@@ -7,6 +7,7 @@ mod files;
 mod handshake;
 mod refusals;
 mod revocations;
+mod shared;
 mod store;
 
 use super::*;

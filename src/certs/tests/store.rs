@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// Pairs that are in date today: these tests go by the machine's clock.
-fn stored(pair: &Pair) -> Stored {
+pub(super) fn stored(pair: &Pair) -> Stored {
     Stored {
         certificate: pair.certificate.clone().into_bytes(),
         key: pair.key.clone().into_bytes().into(),
@@ -123,7 +123,7 @@ fn a_store_that_cannot_be_written_stays() {
         .replace(CertificateName::Cm, &stored(&made("a")))
         .unwrap_err();
     assert_eq!(refused.label(), "unreadable");
-    assert!(store.set_cluster(&Cluster::default()).is_err());
+    assert!(store.set_cluster(&Cluster::default(), b"").is_err());
 }
 
 #[test]
@@ -180,8 +180,11 @@ fn a_change_is_judged_before_it_is_made() {
     policy.set("min_data_TLS_version", "1.2").unwrap();
     let contents = sources.read(Some(Change::Cluster(policy.clone()))).unwrap();
     let judged = sources.judge(&contents).unwrap();
-    sources.store.set_cluster(&policy).unwrap();
+    sources.store.set_cluster(&policy, b"").unwrap();
     assert_eq!(sources.read(None).unwrap().digest(), judged.digest);
+    // Whoever has seen an older policy changes nothing.
+    let late = sources.store.set_cluster(&Cluster::default(), b"").unwrap_err();
+    assert!(late.to_string().contains("changed by another syncer"), "{late}");
     // Suites that the ECDSA key cannot be used with.
     policy.set("cipher_suites", "aRSA").unwrap();
     let contents = sources.read(Some(Change::Cluster(policy))).unwrap();
