@@ -515,9 +515,9 @@ fn links(moved: &[Moved]) -> String {
         let what = match outcome {
             MoveOutcome::Moved => "moved".to_owned(),
             MoveOutcome::NotConnected => "not connected; the next connection is made with it".to_owned(),
-            MoveOutcome::Revoked => {
-                "its certificate is revoked; the link ends after link.certificate_timeout".to_owned()
-            }
+            MoveOutcome::Dropped(why) => format!(
+                "its certificate is not accepted any more; the link ends after link.certificate_timeout: {why}"
+            ),
             MoveOutcome::Failed(why) => format!("NOT moved, it is tried again: {why}"),
         };
         words.push_str(&format!("\nlink to {site}: {what}"));

@@ -50,8 +50,8 @@ pub enum MoveOutcome {
     NotConnected,
     /// Its link stays on the older connection, and why. It is tried again.
     Failed(String),
-    /// What the peer shows is revoked: its link is not asked, and ends in time.
-    Revoked,
+    /// What the peer shows is not accepted any more, and why: its link is not asked, and ends in time.
+    Dropped(PeerRefused),
 }
 
 /// A replacement that was taken back.
@@ -98,8 +98,9 @@ impl LinkIdentity {
     }
 
     /// Tries a new set: every link that is up opens a second connection with it, completes the greeting, and moves over.
-    /// Gives what came of it, for each peer. One replacement waits for the one before. A link whose peer the new set
-    /// revokes has no say: else nobody could revoke an only peer.
+    /// Gives what came of it, for each peer. One replacement waits for the one before. A link whose peer shows what
+    /// the new set does not accept has no say, and a set that first takes somebody's trust away is not taken back: else
+    /// whoever is to be kept out would stay, because he cannot come in.
     ///
     /// # Errors
     /// Links were up, and none could be established with it: what was in force before is again.
@@ -109,14 +110,16 @@ impl LinkIdentity {
         let number = self.used.get() + 1;
         self.used.set(number);
         let sites: Vec<SiteId> = tls.trust().sites().collect();
-        let revoked = self.board.revoked(&tls);
+        let dropped = self.board.dropped(&tls);
+        let refused_before = self.board.dropped(&before.tls);
+        let is_shrinking = dropped.keys().any(|site| !refused_before.contains_key(site));
         let mut up = self.board.begin(number);
-        up.retain(|site| !revoked.contains(site));
+        up.retain(|site| !dropped.contains_key(site));
         self.current.send_replace(Generation { number, tls });
         self.decided(&up, number).await;
-        let outcome = |site| match revoked.contains(&site) {
-            true => MoveOutcome::Revoked,
-            false => self.board.outcome(site, number, up.contains(&site)),
+        let outcome = |site| match dropped.get(&site) {
+            Some(why) => MoveOutcome::Dropped(why.clone()),
+            None => self.board.outcome(site, number, up.contains(&site)),
         };
         let moved: Vec<Moved> = sites
             .into_iter()
@@ -125,14 +128,14 @@ impl LinkIdentity {
                 outcome: outcome(site),
             })
             .collect();
-        if up.is_empty() || moved.iter().any(|peer| peer.outcome == MoveOutcome::Moved) {
+        if is_shrinking || up.is_empty() || moved.iter().any(|peer| peer.outcome == MoveOutcome::Moved) {
             return Ok(moved);
         }
         self.board.number.set(before.number);
         self.current.send_replace(before);
         let why = |site| match self.board.outcome(site, number, true) {
             MoveOutcome::Failed(why) => (site, why),
-            MoveOutcome::Moved | MoveOutcome::NotConnected | MoveOutcome::Revoked => {
+            MoveOutcome::Moved | MoveOutcome::NotConnected | MoveOutcome::Dropped(_) => {
                 (site, NOT_UP.to_owned())
             }
         };
@@ -194,21 +197,19 @@ impl Board {
         self.peers.borrow_mut().entry(site).or_default().shown = Some((chain.to_vec(), role));
     }
 
-    /// The peers with links that are up whose certificates these settings take for revoked.
-    fn revoked(&self, tls: &LinkTls) -> Vec<SiteId> {
+    /// The peers with links that are up whose certificates these settings do not accept, and why.
+    fn dropped(&self, tls: &LinkTls) -> BTreeMap<SiteId, PeerRefused> {
         let peers = self.peers.borrow();
-        let is_revoked = |site: SiteId, standing: &Standing| {
+        let refusal = |site: SiteId, standing: &Standing| {
             let (chain, role) = standing.shown.as_ref().filter(|_| standing.up.is_some())?;
             let (leaf, others) = chain.split_first()?;
-            let judged = tls
-                .trust()
-                .verify(leaf, others, *role, Some(site), UnixTime::now());
-            Some(matches!(judged, Err(PeerRefused::Revoked)))
+            let trust = tls.trust();
+            let judged = trust.verify(leaf, others, *role, Some(site), UnixTime::now());
+            Some((site, judged.err()?))
         };
-        let revoked = peers
-            .iter()
-            .filter(|(site, standing)| is_revoked(**site, standing) == Some(true));
-        revoked.map(|(site, _)| *site).collect()
+        let all = peers.iter();
+        all.filter_map(|(site, standing)| refusal(*site, standing))
+            .collect()
     }
 
     /// A link could not be made with this generation.

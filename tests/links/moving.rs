@@ -211,7 +211,7 @@ fn a_peer_that_is_revoked_is_cut() {
     yard.trust(0, &[&ca.pem(), &ca.revokes(77)]);
     yard.reloaded(1, REPLACED);
     let b = &yard.cluster.sites[1];
-    b.wait_log(&["outcome: Revoked"]);
+    b.wait_log(&["outcome: Dropped(Revoked)"]);
     b.wait_status("a is cut and refused", |status| {
         let refused = status.0.pointer("/links/refused/revoked");
         !status.peer_is_up("a") && refused.and_then(serde_json::Value::as_u64).unwrap_or(0) > 1
@@ -222,6 +222,15 @@ fn a_peer_that_is_revoked_is_cut() {
     // A new certificate of the same authority lets it in again.
     yard.own(0, &ca.sign(params("orders", "a")));
     yard.reloaded(0, REPLACED);
+    yard.cluster.wait_connected();
+    // The authority is taken out of the file: no link can be made with that, and it counts all the same.
+    yard.trust(0, &[&self_signed(params("orders", "a")).certificate]);
+    yard.reloaded(1, REPLACED);
+    b.wait_log(&["outcome: Dropped(UnknownCertificate"]);
+    b.wait_status("a is cut", |status| !status.peer_is_up("a"));
+    assert_eq!(count(&b.log(), KEPT), 0, "{}", b.log());
+    yard.trust(0, &[&ca.pem()]);
+    yard.reloaded(1, REPLACED);
     yard.cluster.wait_connected();
     yard.cluster.converge();
 }
