@@ -1,6 +1,8 @@
 //! The link port as OpenSSL's client sees it: no weak version, no weak suite, whatever a client offers.
 
-use std::process::{Command, Stdio};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use crate::support::Cluster;
 use crate::trust::Yard;
@@ -38,6 +40,59 @@ fn agreed(said: &str) -> Option<&str> {
         .lines()
         .find_map(|line| line.split_once("Cipher is ").map(|(_, suite)| suite.trim()))?;
     (line != "(NONE)").then_some(line)
+}
+
+/// A look at the link port by testssl.sh, which goes on beside the test.
+struct Look {
+    child: Child,
+    findings: PathBuf,
+}
+
+/// The protocols and the kinds of suites; what follows from them (POODLE, SWEET32, DROWN, ...) is not asked again.
+fn begin_look(yard: &Yard) -> Option<Look> {
+    let findings = yard.cluster.sites[0].config_path().with_file_name("testssl.json");
+    let port = yard.cluster.sites[0].link_port;
+    let child = Command::new("testssl")
+        .args([
+            "--quiet",
+            "--warnings",
+            "off",
+            "--assume-http",
+            "--protocols",
+            "--std",
+        ])
+        .args(["--ip", "127.0.0.1", "--jsonfile"])
+        .arg(&findings)
+        .arg(format!("127.0.0.1:{port}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    match child {
+        Ok(child) => Some(Look { child, findings }),
+        Err(error) => {
+            eprintln!("testssl ({error}) did not look at the link port; it is in the package testssl.sh");
+            None
+        }
+    }
+}
+
+impl Look {
+    /// Every finding by its name.
+    fn end(mut self) -> BTreeMap<String, String> {
+        self.child.wait().unwrap();
+        let text = std::fs::read_to_string(&self.findings).unwrap();
+        let found: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let word = |finding: &serde_json::Value, name: &str| finding[name].as_str().unwrap().to_owned();
+        for finding in &found {
+            let is_weak =
+                ["LOW", "MEDIUM", "HIGH", "CRITICAL", "FATAL"].contains(&&*word(finding, "severity"));
+            assert!(!is_weak, "{finding}");
+        }
+        let all = found.iter();
+        all.map(|finding| (word(finding, "id"), word(finding, "finding")))
+            .collect()
+    }
 }
 
 #[test]
@@ -87,6 +142,7 @@ fn tls_1_2_by_policy_has_strong_suites_only() {
             .direct_links()
             .config("[certificates]\ntls_version_min = \"1.2\"\n"),
     );
+    let look = begin_look(&yard);
     for version in ["-tls1", "-tls1_1"] {
         let said = client(&yard, &[version, "-cipher", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"]);
         assert_eq!(agreed(&said), None, "{version}: {said}");
@@ -122,4 +178,22 @@ fn tls_1_2_by_policy_has_strong_suites_only() {
         renegotiated.contains("Secure Renegotiation IS supported"),
         "{renegotiated}"
     );
+    if let Some(look) = look {
+        let found = look.end();
+        let offered = ["TLS1_2", "TLS1_3", "cipherlist_STRONG"];
+        let weak = ["SSLv2", "SSLv3", "TLS1", "TLS1_1"].into_iter().chain([
+            "cipherlist_NULL",
+            "cipherlist_aNULL",
+            "cipherlist_EXPORT",
+            "cipherlist_LOW",
+            "cipherlist_3DES_IDEA",
+            "cipherlist_AVERAGE",
+        ]);
+        for name in offered {
+            assert!(found[name].starts_with("offered"), "{name}: {found:?}");
+        }
+        for name in weak {
+            assert_eq!(found[name], "not offered", "{name}: {found:?}");
+        }
+    }
 }
