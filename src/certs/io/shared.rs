@@ -255,11 +255,14 @@ impl Following {
         std::thread::Builder::new()
             .name("certificates".to_owned())
             .spawn(move || {
+                let mut is_synced = true;
                 while !is_over.load(Ordering::Relaxed) {
                     let revision = lock(&shared.known).revision;
-                    let waited = shared.backend.wait(revision, PATIENCE);
+                    // Behind a look that failed, nothing tells when the next one is worth while.
+                    let is_told = is_synced && shared.backend.wait(revision, PATIENCE).is_ok();
                     // What is wrong, the look tells.
-                    if shared.sync(&copy).is_err() || waited.is_err() {
+                    is_synced = shared.sync(&copy).is_ok();
+                    if !is_told {
                         std::thread::sleep(REST);
                     }
                 }
