@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::class::{Class, EffectClass};
-use super::entries::{self, Trim};
+use super::entries::{self, Left, Trim};
 use super::keys::{Access, keys};
 use super::pieces;
 use super::table::Spec;
@@ -113,12 +113,12 @@ pub struct Splice {
 }
 
 impl Effect {
-    /// If it trims a stream to the newest so many: below what id it left nothing, if that is known.
-    pub fn learn(&mut self, found: Option<Bytes>) {
+    /// If it trims a stream to the newest so many: what it left, if that is known.
+    pub fn learn(&mut self, found: Option<Left>) {
         if let Effect::StreamAdd { trim: Some(trim), .. } | Effect::StreamTrim(trim) = self
-            && let Trim::Longest { below, .. } = trim
+            && let Trim::Longest { left, .. } = trim
         {
-            *below = found;
+            *left = found;
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! An id has a name of sixteen bytes that sorts as the id does, so that the rules by element hold for it.
 
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::effect::Effect;
@@ -20,8 +23,31 @@ pub enum Trim {
     Longest {
         /// How many stay.
         most: u64,
-        /// The oldest that stays of those that the trim saw, once that is known. Below it nothing stays.
-        below: Option<Bytes>,
+        /// What it left of what it saw, once that is known.
+        left: Option<Left>,
+    },
+    /// Of the entries below an id all but the newest so many. No command of a client's does that.
+    Rest {
+        /// How many stay.
+        most: u64,
+        /// The id.
+        under: Bytes,
+        /// Entries that count as if they were there.
+        gone: Vec<Bytes>,
+    },
+}
+
+/// What a trim to a length left of what it saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing below this id.
+    From(Bytes),
+    /// All entries that anybody has named, and of the others, which are older, the newest so many.
+    OfRest {
+        /// How many.
+        most: u64,
+        /// Entries of those that it saw removed.
+        without: Rc<BTreeSet<Bytes>>,
     },
 }
 
@@ -29,9 +55,18 @@ impl Trim {
     /// Below what nothing stays, as far as it is known.
     pub fn below(&self) -> Option<&Bytes> {
         match self {
-            Trim::Below(below) => Some(below),
-            Trim::Longest { below, .. } => below.as_ref(),
+            Trim::Below(below)
+            | Trim::Longest {
+                left: Some(Left::From(below)),
+                ..
+            } => Some(below),
+            Trim::Longest { .. } | Trim::Rest { .. } => None,
         }
+    }
+
+    /// Whether it is known what it left.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Trim::Longest { left: None, .. })
     }
 }
 
@@ -117,7 +152,7 @@ fn trim_of(args: &[Bytes]) -> Option<(Option<Trim>, &[Bytes])> {
     let trim = if is_count {
         Trim::Longest {
             most: std::str::from_utf8(threshold).ok()?.parse().ok()?,
-            below: None,
+            left: None,
         }
     } else {
         Trim::Below(id(threshold)?)
@@ -163,7 +198,7 @@ mod tests {
         };
         assert_eq!(add(&words("XADD s 9-1 f v")), entry(None));
         assert_eq!(add(&words("XADD s nomkstream 9-1 f v")), entry(None));
-        let longest = |most| Trim::Longest { most, below: None };
+        let longest = |most| Trim::Longest { most, left: None };
         assert_eq!(add(&words("XADD s MAXLEN = 4 9-1 f v")), entry(Some(longest(4))));
         assert_eq!(add(&words("XADD s maxlen 0 9-1 f v")), entry(Some(longest(0))));
         let below = Trim::Below(name_of(3, 0));

@@ -1,10 +1,11 @@
 //! What is known of a key's content: all of it, some elements, or nothing.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::entries;
+use super::entries::{self, Bound};
 use super::pieces::counted;
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -45,6 +46,8 @@ pub enum Value {
     Entry(Vec<Bytes>),
     /// The unknown number of the base, plus this.
     Plus(i64),
+    /// What trims to a length left of a stream's entries that nobody has named.
+    Rest(Rc<Vec<Bound>>),
     /// It has this score.
     Score(f64),
     /// The unknown score of the base, plus this.
@@ -378,7 +381,12 @@ pub fn add(value: &Value, delta: i64) -> Option<Value> {
             let sum = integer(text)?.checked_add(delta)?;
             Some(Value::Bytes(Bytes::from(sum.to_string())))
         }
-        Value::Member | Value::Bit(_) | Value::Entry(_) | Value::Score(_) | Value::ScorePlus(_) => None,
+        Value::Member
+        | Value::Bit(_)
+        | Value::Entry(_)
+        | Value::Rest(_)
+        | Value::Score(_)
+        | Value::ScorePlus(_) => None,
     }
 }
 
@@ -388,7 +396,12 @@ pub fn add_in_any_order(value: &Value, deltas: impl Iterator<Item = i64>) -> Opt
         Value::Absent => 0,
         Value::Plus(number) => *number,
         Value::Bytes(text) => integer(text)?,
-        Value::Member | Value::Bit(_) | Value::Entry(_) | Value::Score(_) | Value::ScorePlus(_) => {
+        Value::Member
+        | Value::Bit(_)
+        | Value::Entry(_)
+        | Value::Rest(_)
+        | Value::Score(_)
+        | Value::ScorePlus(_) => {
             return None;
         }
     };

@@ -184,7 +184,9 @@ impl Changes {
             (Value::ScorePlus(want), Value::ScorePlus(have)) => {
                 self.score_counts.push((element.clone(), want - have));
             }
-            (Value::ScorePlus(_) | Value::Bit(_) | Value::Entry(_), _) => return Err(OutOfReach),
+            (Value::ScorePlus(_) | Value::Bit(_) | Value::Entry(_) | Value::Rest(_), _) => {
+                return Err(OutOfReach);
+            }
         }
         Ok(())
     }

@@ -1,27 +1,41 @@
 //! Streams: entries by id.
 //!
-//! An entry is an element by the [name](crate::command::entries) of its id. Two more elements stand beside: under
-//! [`TEXT`] the id below which the base has no entries any more, and under [`LAST`] the last id given out, as far as it
-//! is known. What lies before the window has lower ids than everything in it, for whoever gave those out had seen it.
+//! An entry is an element by the [name](crate::command::entries) of its id. More elements stand beside: under [`TEXT`]
+//! the id below which the base has no entries any more, under [`LAST`] the last id given out, as far as it is known,
+//! under [`FLOOR`] the lowest id of an entry that is named. What lies before the window has lower ids than everything in
+//! it, for whoever gave those out had seen it: it is the [rest], and under [`REST`] stands what trims to a length left of
+//! it.
 //!
-//! A trim removes what it saw. Below an id that can be said of entries that nobody has named; of the newest so many it
-//! can only be said where so many are known (see [`threshold`]), else the stream is replayed.
+//! A trim removes what it saw. What it left is asked once, when it comes, for its past is complete then ([`left_by`]).
+
+mod rest;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use bytes::Bytes;
+
+pub use self::rest::Bound;
+use self::rest::{bind, floor, is_gone, keep_newest, removed, rest_difference};
+pub(super) use self::rest::{forget_rest, same_rest};
 
 use super::content::{Content, Expiry, Kind, TEXT, Value};
 use super::cover::Cover;
 use super::difference::{OutOfReach, begun};
-use super::evaluate::{evaluate_value, is_reset};
+use super::evaluate::evaluate_value;
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::{Effect, Splice};
-use crate::command::entries::{ID_BYTES, Trim, name_of};
+use crate::command::entries::{ID_BYTES, Left, Trim, name_of};
 
 /// The element that holds the last id given out.
 const LAST: Bytes = Bytes::from_static(b"last");
+
+/// The element that holds the lowest id of an entry that is named.
+const FLOOR: Bytes = Bytes::from_static(b"floor");
+
+/// The element that tells what trims to a length left of what is below.
+const REST: Bytes = Bytes::from_static(b"rest");
 
 /// Above every id.
 const ABOVE: Bytes = Bytes::from_static(&[u8::MAX; ID_BYTES]);
@@ -53,9 +67,16 @@ fn raise(content: &mut Content, name: &Bytes, id: &Bytes) {
     }
 }
 
+fn lower(content: &mut Content, id: &Bytes) {
+    if mark(content, &FLOOR).is_none_or(|known| known > id) {
+        content.put(&FLOOR, Value::Bytes(id.clone()));
+    }
+}
+
 fn enter(content: &mut Content, id: &Bytes, fields: &[Bytes]) {
     content.put(id, Value::Entry(fields.to_vec()));
     raise(content, &LAST, id);
+    lower(content, id);
 }
 
 /// Entries known to be there, oldest first.
@@ -88,13 +109,38 @@ pub(super) fn apply(content: &mut Content, effect: &Effect) {
     }
 }
 
+/// What a trim does to what the database holds.
 fn cut(content: &mut Content, trim: &Trim, kept: &[Bytes]) {
-    let below = match trim {
-        Trim::Below(below) => Some(below.clone()),
-        Trim::Longest { most, .. } => oldest_of(content, *most, kept),
-    };
-    if let Some(below) = below {
-        take_below(content, &below, kept);
+    match trim {
+        Trim::Below(below) => take_below(content, below, kept),
+        Trim::Longest { most, .. } => match oldest_of(content, *most, kept) {
+            Some(below) => take_below(content, &below, kept),
+            None => {
+                let known = entries(content).filter(|id| !kept.contains(id)).count() as u64;
+                keep_newest(content, most.saturating_sub(known), &[]);
+            }
+        },
+        Trim::Rest { most, under, gone } => {
+            let mut known: Vec<Bytes> = content
+                .elements
+                .range(..under.clone())
+                .rev()
+                .filter(|(_, value)| matches!(value, Value::Entry(_)))
+                .map(|(id, _)| id.clone())
+                .collect();
+            if known.is_empty() {
+                return keep_newest(content, *most, gone);
+            }
+            // The stream was made anew in between.
+            if content.rest_unknown {
+                keep_newest(content, 0, &[]);
+            }
+            known.extend_from_slice(gone);
+            known.sort_unstable_by(|one, other| other.cmp(one));
+            for id in known.iter().skip(usize::try_from(*most).unwrap_or(usize::MAX)) {
+                content.put(id, Value::Absent);
+            }
+        }
     }
 }
 
@@ -139,6 +185,14 @@ pub(super) fn had_no_effect(mut content: Content, effect: &Effect) -> Content {
                 content.put(id, Value::Absent);
             }
             raise(&mut content, &LAST, id);
+            lower(&mut content, id);
+        }
+        // There was nothing that it could take.
+        Effect::StreamSplice(splice) if splice.entries.is_empty() => {
+            splice
+                .trim
+                .iter()
+                .for_each(|trim| cut(&mut content, trim, &splice.kept));
         }
         Effect::StreamRemove(ids) => ids.iter().for_each(|id| content.put(id, Value::Absent)),
         _ => {}
@@ -171,6 +225,11 @@ pub(super) fn put_entries(content: &mut Content, operations: &[&Operation], cove
             _ => {}
         }
     }
+    let lowest = adds.iter().map(|(_, id, _)| *id).min();
+    lowest.iter().for_each(|id| lower(content, id));
+    if content.rest_unknown {
+        bind_rest(content, operations);
+    }
     adds.sort_by_key(|(op, ..)| (!off(Mutation::ElementLatestWins)).then(|| op.order()));
     adds.iter().for_each(|(_, id, _)| content.put(id, Value::Absent));
     for (op, id, fields) in adds {
@@ -184,42 +243,54 @@ pub(super) fn put_entries(content: &mut Content, operations: &[&Operation], cove
     }
 }
 
-/// Below what a trim to the newest so many left nothing of what it saw. `None` if that depends on entries that are not
-/// known here.
-pub(super) fn threshold(base: &Content, operations: &[Operation], trim: &Operation) -> Option<Bytes> {
+/// What trims to a length leave of the rest.
+fn bind_rest(content: &mut Content, operations: &[&Operation]) {
+    let several = |op: &&&Operation| matches!(&op.effect, Effect::StreamRemove(ids) if ids.len() > 1);
+    let removals: Vec<&Operation> = operations.iter().filter(several).copied().collect();
+    let floor = floor(content);
+    for op in operations {
+        let Some(Trim::Longest {
+            left: Some(Left::OfRest { most, without }),
+            ..
+        }) = trim_of(&op.effect)
+        else {
+            continue;
+        };
+        let mut unseen = removals.iter().filter(|other| !op.sees(other.dot));
+        let bound = Bound {
+            most: *most,
+            without: Rc::clone(without),
+            is_open: unseen.any(|other| other.elements().any(|id| *id < floor && !without.contains(id))),
+        };
+        bind(content, bound);
+    }
+}
+
+/// What a trim to the newest so many left of what it saw. `None` if that depends on what has no rules by element.
+pub(super) fn left_by(base: &Content, operations: &[Operation], trim: &Operation) -> Option<Left> {
     let Some(Trim::Longest { most, .. }) = trim_of(&trim.effect) else {
         return None;
     };
-    let all = || Some(name_of(0, 0));
-    let named = operations
-        .iter()
-        .filter(|op| matches!(op.effect, Effect::StreamAdd { .. }));
-    let known = named.count() + base.elements.len() + 1;
-    if *most > known as u64 {
-        let mut resets = operations.iter().filter(|op| is_reset(&op.effect));
-        let is_whole = !base.rest_unknown || resets.any(|op| trim.sees(op.dot));
-        return is_whole.then(all)?;
-    }
     let mut own = trim.clone();
+    let mut seen: Vec<&Operation> = operations.iter().filter(|op| trim.sees(op.dot)).collect();
     if let Effect::StreamAdd { trim, .. } = &mut own.effect {
         *trim = None;
-    }
-    let mut seen: Vec<&Operation> = operations.iter().filter(|op| trim.sees(op.dot)).collect();
-    if own.is_elementwise() {
         seen.push(&own);
     }
     if !seen.iter().all(|op| op.is_elementwise()) {
         return None;
     }
     let content = evaluate_value(base, &seen);
-    let is_lower = |id: &Bytes| mark(&content, &TEXT).is_some_and(|below| id < below);
-    let mut names = seen.iter().filter_map(|op| match &op.effect {
-        Effect::StreamAdd { id, .. } => Some(id),
-        _ => None,
-    });
-    // The base ends below the first that is named.
-    let is_whole = !content.rest_unknown || names.any(is_lower);
-    oldest_of(&content, *most, &[]).or_else(|| is_whole.then(all)?)
+    if let Some(below) = oldest_of(&content, *most, &[]) {
+        return Some(Left::From(below));
+    }
+    if is_gone(&content) {
+        return Some(Left::From(name_of(0, 0)));
+    }
+    Some(Left::OfRest {
+        most: most.saturating_sub(entries(&content).count() as u64),
+        without: Rc::new(removed(&content).cloned().collect()),
+    })
 }
 
 /// The effects that turn one stream into another.
@@ -240,6 +311,7 @@ pub(super) fn entry_difference(
     let rebuild = !want.rest_unknown && have.rest_unknown || !is_open || forgets;
     let absent = Content::absent();
     let current = begun(want, (have, rebuild, &absent), effects, expiry)?;
+    let trims = rest_difference(want, current)?;
     let mut names: BTreeSet<&Bytes> = want.elements.keys().collect();
     if !want.rest_unknown || current.rest_unknown {
         names.extend(current.elements.keys());
@@ -266,6 +338,12 @@ pub(super) fn entry_difference(
     if !removed.is_empty() {
         effects.push(Effect::StreamRemove(removed));
     }
+    effects.extend(trims.into_iter().map(|trim| {
+        Effect::StreamSplice(Splice {
+            trim: Some(trim),
+            ..Splice::default()
+        })
+    }));
     Ok(())
 }
 
@@ -316,6 +394,33 @@ pub(super) fn replayed(op: &Operation, kept: impl FnOnce() -> Vec<Bytes>) -> Opt
         Effect::StreamRemove(_) => Some(op.effect.clone()),
         _ => None,
     }
+}
+
+/// An entry is put in its place whatever stands there, where it would be added.
+pub(super) fn place(effect: &mut Effect) {
+    if let Effect::StreamAdd {
+        id,
+        fields,
+        trim: None,
+    } = effect
+    {
+        let entries = vec![(std::mem::take(id), std::mem::take(fields))];
+        *effect = Effect::StreamSplice(Splice {
+            entries,
+            ..Splice::default()
+        });
+    }
+}
+
+/// The ids of the entries that an effect puts in.
+pub(super) fn put_by(effect: &Effect) -> impl Iterator<Item = &Bytes> {
+    let (one, many) = match effect {
+        Effect::StreamAdd { id, .. } => (Some(id), None),
+        Effect::StreamSplice(splice) => (None, Some(&splice.entries)),
+        _ => (None, None),
+    };
+    one.into_iter()
+        .chain(many.into_iter().flatten().map(|(id, _)| id))
 }
 
 /// Entries of these that an operation has not seen.

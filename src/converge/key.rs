@@ -19,7 +19,7 @@ use self::held::{Actual, Flight, Held, Step};
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::entries;
-use super::evaluate::evaluate;
+use super::evaluate::{evaluate, is_reset};
 use super::life::Life;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
@@ -167,13 +167,12 @@ impl KeyState {
     pub fn lose_actual(&mut self) {
         let executed = evaluate(&self.base, &self.elementwise_executed(), self.life.enders());
         let mut content = Content::unknown();
-        content.elements = executed.elements;
-        content.elements.retain(|_, value| {
-            matches!(
-                value,
-                super::content::Value::Plus(_) | super::content::Value::ScorePlus(_)
-            )
+        entries::forget_rest(&executed, &mut content);
+        let counts = executed.elements.into_iter().filter(|(_, value)| {
+            use super::content::Value;
+            matches!(value, Value::Plus(_) | Value::ScorePlus(_))
         });
+        content.elements.extend(counts);
         // That there should be no key does not mean that there is none.
         if executed.kind != Kind::Absent {
             content.kind = executed.kind;
@@ -264,8 +263,8 @@ impl KeyState {
     fn add(&mut self, mut op: Operation) {
         let is_late = op.effect == Effect::Del && self.operations.iter().any(|other| other.sees(op.dot));
         if entries::trim_of(&op.effect).is_some() {
-            let below = entries::threshold(&self.base, &self.operations, &op);
-            op.effect.learn(below);
+            let left = entries::left_by(&self.base, &self.operations, &op);
+            op.effect.learn(left);
         }
         for older in self.operations.iter().rev().take(JUDGED_MAX) {
             if let Some((rule, winner, loser)) = judge(&op, older) {
@@ -281,7 +280,12 @@ impl KeyState {
         }
         self.life.add(&op, &self.operations);
         if op.may_supersede() {
-            let superseded = self.operations.extract_if(.., |older| op.supersedes(older));
+            let is_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
+            let has_entries = self.base.kind == Kind::Stream || self.operations.iter().any(is_stream);
+            // A trim that has not seen this one still has to know what the earlier one took.
+            let is_needed = |older: &Operation| has_entries && is_reset(&older.effect);
+            let is_over = |older: &mut Operation| op.supersedes(older) && !is_needed(older);
+            let superseded = self.operations.extract_if(.., is_over);
             superseded.for_each(|older| self.life.bury(&older));
         }
         self.operations.push(op);
@@ -290,11 +294,11 @@ impl KeyState {
         }
     }
 
-    /// What empties a whole database meets a key when trims have already seen it: what they left is asked again.
+    /// What trims left is asked again: what they have seen is known in another way.
     fn learn_again(&mut self) {
         for at in 0..self.operations.len() {
-            let below = entries::threshold(&self.base, &self.operations, &self.operations[at]);
-            self.operations[at].effect.learn(below);
+            let left = entries::left_by(&self.base, &self.operations, &self.operations[at]);
+            self.operations[at].effect.learn(left);
         }
     }
 
@@ -312,6 +316,12 @@ impl KeyState {
 
     /// A transaction has come back with what came of each of this key's commands in it.
     pub fn echoed(&mut self, txn: TxnId, took: &[Took]) {
+        // A client's entry or another type came in between: the repair that these stood in did nothing.
+        let refused = self.held.refused(txn, took);
+        let is_refused =
+            |op: &&Operation| matches!(&op.effect, Effect::StreamAdd { id, .. } if refused.contains(id));
+        let ops = self.operations.iter().filter(is_refused);
+        self.pending.extend(ops.map(|op| op.dot));
         self.held.echoed(txn, took);
     }
 
@@ -342,9 +352,11 @@ impl KeyState {
         }
         if before != self.waiting_for {
             // Otherwise that site sees for itself that the value has to be shipped.
-            // Unless, after a restart here, it has long forgotten what is unstable here.
-            let may_not_see =
-                self.held.actual().trace.is_none() || self.operations.iter().any(|op| op.contested);
+            // Unless, after a restart here, it has long forgotten what is unstable here, or only this database went
+            // where no element leads back from.
+            let may_not_see = self.held.actual().trace.is_none()
+                || self.operations.iter().any(|op| op.contested)
+                || self.is_elementwise();
             self.asks = self.waiting_for.is_some() && may_not_see;
         }
         self.snapshot = repair.ship_state;
@@ -357,15 +369,19 @@ impl KeyState {
         let by_element = self.is_elementwise();
         if by_element {
             let want = evaluate(&self.base, &self.operations, self.life.enders());
-            if let Ok(effects) = difference(&want, &self.held.expected().content) {
+            if let Ok(mut effects) = difference(&want, &self.held.expected().content) {
+                if demanded {
+                    effects.iter_mut().for_each(entries::place);
+                }
                 if !may_script && effects.iter().any(needs_script) {
                     (self.waiting_for, self.demanded) = (Some(me), demanded);
                     return Repair::default();
                 }
                 self.pending.clear();
+                self.demanded = demanded && self.held.adds_entries();
                 let repair = self.submit_effects(effects, txn);
                 return Repair {
-                    ship_state: demanded,
+                    ship_state: demanded && !self.demanded,
                     ..repair
                 };
             }
@@ -418,6 +434,10 @@ impl KeyState {
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
         if demanded || arbiter == Some(me) && (tainted || lost) {
+            if self.held.adds_entries() {
+                self.demanded = demanded;
+                return Repair::default();
+            }
             let can_tell = demanded || contested || derived || trace.is_some();
             if let Some(other) = self.who_can_tell(me, &canonical.order).filter(|_| !can_tell) {
                 self.waiting_for = Some(other);
@@ -497,9 +517,8 @@ impl KeyState {
         for &at in missing {
             self.pending.remove(&self.operations[at].dot);
         }
-        let ops = missing.iter().map(|&at| &self.operations[at]);
-        let commands = missing.iter().map(|&at| self.command_of(at, order)).collect();
-        let steps = ops.map(Step::of).collect();
+        let replayed = missing.iter().map(|&at| self.replayed(at, order));
+        let (commands, steps) = replayed.unzip();
         self.held.submit(Flight {
             txn,
             restart: None,
@@ -513,7 +532,7 @@ impl KeyState {
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
     /// Nothing of what stands behind it in this order has been executed.
-    fn command_of(&self, at: usize, order: &[usize]) -> Bytes {
+    fn replayed(&self, at: usize, order: &[usize]) -> (Bytes, Step) {
         let op = &self.operations[at];
         let kept = || {
             let behind = order.iter().skip_while(|&&other| other != at).skip(1);
@@ -521,10 +540,11 @@ impl KeyState {
             let beside = (0..self.operations.len()).filter(|other| !behind.contains(other));
             entries::unseen(op, beside.map(|other| &self.operations[other]))
         };
+        let step = Step::of(op);
         match entries::replayed(op, kept) {
-            Some(effect) => render(&self.key, &effect),
-            None if op.is_elementwise() => render(&self.key, &op.effect),
-            None => unconditional(&op.raw),
+            Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
+            None if op.is_elementwise() => (render(&self.key, &op.effect), step),
+            None => (unconditional(&op.raw), step),
         }
     }
 
@@ -538,8 +558,9 @@ impl KeyState {
         let mut commands = vec![state.map_or_else(|| render(&self.key, &Effect::Del), |op| op.raw.clone())];
         let mut steps = vec![Step::repair(first)];
         for &at in order {
-            commands.push(self.command_of(at, order));
-            steps.push(Step::of(&self.operations[at]));
+            let (command, step) = self.replayed(at, order);
+            commands.push(command);
+            steps.push(step);
         }
         self.held.submit(Flight {
             txn,

@@ -54,8 +54,8 @@ impl Operation {
     pub fn is_elementwise(&self) -> bool {
         match &self.effect {
             Effect::Opaque | Effect::Derived | Effect::Restore { .. } => false,
-            // What a trim takes away is known by id, or only to a database that holds the rest.
-            Effect::StreamAdd { trim: Some(trim), .. } | Effect::StreamTrim(trim) => trim.below().is_some(),
+            // What a trim to a length took away may depend on what has no rules by element.
+            Effect::StreamAdd { trim: Some(trim), .. } | Effect::StreamTrim(trim) => trim.is_known(),
             _ => true,
         }
     }

@@ -169,6 +169,7 @@ fn of_stream(key: &[u8], effect: &Effect) -> Bytes {
 }
 
 /// What the script takes: trim, last id, ids that the trim does not see, and entries, each with the id before its own.
+/// For a trim of the rest the ids are the one that the rest is under, and those that count, the newest first.
 fn splice_words(splice: &Splice) -> Vec<Vec<u8>> {
     let count = |count: usize| count.to_string().into_bytes();
     let mut words = match &splice.trim {
@@ -176,8 +177,12 @@ fn splice_words(splice: &Splice) -> Vec<Vec<u8>> {
         None => vec![Vec::new(), Vec::new()],
     };
     words.push(splice.last.as_ref().map(id_text).unwrap_or_default());
-    words.push(count(splice.kept.len()));
-    words.extend(splice.kept.iter().map(id_text));
+    let ids: Vec<&Bytes> = match &splice.trim {
+        Some(Trim::Rest { under, gone, .. }) => [under].into_iter().chain(gone.iter().rev()).collect(),
+        _ => splice.kept.iter().collect(),
+    };
+    words.push(count(ids.len()));
+    words.extend(ids.into_iter().map(id_text));
     for (id, fields) in &splice.entries {
         let lower = entries::id_of(id).map(entries::before).unwrap_or_default();
         words.extend([id_text(id), text_of(lower), count(fields.len())]);
@@ -190,6 +195,7 @@ fn trim_words(trim: &Trim) -> Vec<Vec<u8>> {
     match trim {
         Trim::Below(id) => vec![b"MINID".to_vec(), id_text(id)],
         Trim::Longest { most, .. } => vec![b"MAXLEN".to_vec(), most.to_string().into_bytes()],
+        Trim::Rest { most, .. } => vec![b"REST".to_vec(), most.to_string().into_bytes()],
     }
 }
 

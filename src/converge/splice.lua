@@ -72,7 +72,14 @@ if #missing > 0 then
 end
 if not last then return 0 end
 if ARGV[3] ~= '' and less(last, ARGV[3]) then last = ARGV[3] end
-if ARGV[1] ~= '' and kept == 0 then
+if ARGV[1] == 'REST' then
+  local under, most = ARGV[5], tonumber(ARGV[2])
+  for n = 6, 4 + tonumber(ARGV[4]) do
+    local newer = most > 0 and call('xrange', key, '(' .. ARGV[n], '(' .. under, 'COUNT', most) or {}
+    if #newer < most then most = most - 1 end
+  end
+  call('xtrim', key, 'MAXLEN', #call('xrange', key, under, '+') + most)
+elseif ARGV[1] ~= '' and kept == 0 then
   call('xtrim', key, ARGV[1], ARGV[2])
 elseif ARGV[1] ~= '' then
   local old, gone, most = nil, {}, nil

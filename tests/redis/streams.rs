@@ -57,6 +57,14 @@ const EITHER: &[Conflict] = &[
         "[[2-1 [f b]] [3-1 [f c]] [5-1 [f b]] [9-1 [f a]]]",
     )
     .on(SEED),
+    // The removed entry was among the three that the trim left.
+    later(
+        "XADD #x MAXLEN = 3 9-1 f a",
+        "XDEL #x 2-1",
+        "XRANGE #x - +",
+        "[[3-1 [f c]] [9-1 [f a]]]",
+    )
+    .on(SEED),
     later("XADD #x 9-1 f a ; XDEL #x 9-1", "DEL #x", "XLEN #x", "0").on(SEED),
     later(
         "XGROUP CREATE #x g 0 ; XADD #x 9-1 f a",

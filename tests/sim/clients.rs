@@ -33,6 +33,8 @@ pub enum Family {
     Unions,
     /// Entries of streams, and removals by id.
     Entries,
+    /// Entries of streams that are trimmed to a length, and removals by id.
+    Trims,
     /// Streams with groups, and trimmed by their length.
     Streams,
     /// Commands on several keys.
@@ -51,6 +53,7 @@ const ELEMENTWISE: &[Family] = &[
     Family::Bits,
     Family::Unions,
     Family::Entries,
+    Family::Trims,
 ];
 const WHOLE: &[Family] = &[
     Family::Pushes,
@@ -190,6 +193,7 @@ fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
         Family::Unions => unions(random, &name, n),
         Family::Entries => entries(random, &name, n),
         Family::Streams => streams(random, &name, n),
+        Family::Trims => trims(random, &name, n),
         Family::Derived => derived(random, &name, &other, n),
         Family::WholeFight => match random.below(5) {
             0 => texts(random, &name, &other, n),
@@ -216,6 +220,7 @@ fn letters(family: Family) -> &'static str {
         Family::Unions => "union",
         Family::Entries => "entries",
         Family::Streams => "stream",
+        Family::Trims => "trims",
         Family::Derived => "derived",
         Family::WholeFight => "whole",
     }
@@ -385,6 +390,27 @@ fn entries(random: &mut Random, key: &str, n: u64) -> String {
         14 => format!("XDEL {key} {one}-0 {two}-0"),
         15 => format!("XADD {key} MINID {one} {}-0 f {n}", n + 1),
         _ => format!("XTRIM {key} MINID {one}"),
+    }
+}
+
+fn trims(random: &mut Random, key: &str, n: u64) -> String {
+    // Ids of writes before this one, and its own.
+    let mut recent = || (n - n % 10).saturating_sub(10 * random.below(9)) + 1;
+    let (one, two) = (recent(), recent());
+    let most = random.pick(&[0, 1, 2, 3, 4, 5, 7]);
+    match random.below(18) {
+        0..=7 => format!("XADD {key} {}-0 f {n}", n + 1),
+        8 => format!("XADD {key} {one}-0 f {n} g {n}"),
+        9..=11 => format!(
+            "XADD {key} MAXLEN {} {most} {}-0 f {n}",
+            random.pick(&["=", "~"]),
+            n + 1
+        ),
+        12 | 13 => format!("XDEL {key} {one}-0"),
+        14 => format!("XDEL {key} {one}-0 {two}-0"),
+        15 => format!("XADD {key} MINID {one} {}-0 f {n}", n + 1),
+        16 => format!("XTRIM {key} MINID {one}"),
+        _ => format!("XTRIM {key} MAXLEN {most}"),
     }
 }
 

@@ -24,11 +24,13 @@ pub fn data(keys: &Keyspace) -> BTreeMap<&Word, &Entry> {
 }
 
 /// What a database tells its replicas of a value: of a consumer to whom nothing is delivered it says nothing, if it was
-/// not created by name.
+/// not created by name. No database takes a time of delivery that is later than its own clock, and clocks differ.
 fn told(entry: &Entry) -> Entry {
     let mut entry = entry.clone();
     if let Value::Stream(stream) = &mut entry.value {
         for group in stream.groups.values_mut() {
+            let pending = group.pending.values_mut();
+            pending.for_each(|pending| pending.delivered_ms = 0);
             group.consumers = (group.pending.values())
                 .map(|pending| pending.consumer.clone())
                 .collect();

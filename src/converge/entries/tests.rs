@@ -46,7 +46,7 @@ fn remove(ms: u64) -> Effect {
 }
 
 fn longest(most: u64) -> Effect {
-    Effect::StreamTrim(Trim::Longest { most, below: None })
+    Effect::StreamTrim(Trim::Longest { most, left: None })
 }
 
 fn below(ms: u64) -> Effect {
@@ -111,26 +111,117 @@ fn a_trim_takes_what_it_saw() {
     assert_eq!(mark(&content, &LAST), Some(&id(6)));
 }
 
+/// What a trim to so many leaves: the id, or the number of the rest.
+fn left(base: &Content, known: &[Operation], trim: &Operation) -> Result<Bytes, u64> {
+    match left_by(base, known, trim).unwrap() {
+        Left::From(id) => Ok(id),
+        Left::OfRest { most, .. } => Err(most),
+    }
+}
+
 #[test]
-fn a_trim_to_a_length_is_known_where_so_many_entries_are() {
+fn what_a_trim_to_a_length_leaves_is_known_by_id_or_by_number() {
     let seen = [op(0, 1, [0, 0], add(5, "a")), op(0, 2, [1, 0], add(6, "a"))];
     let unseen = op(1, 1, [0, 0], add(4, "b"));
     let known = [seen.to_vec(), vec![unseen]].concat();
-    let find = |most| threshold(&Content::unknown(), &known, &op(0, 3, [2, 0], longest(most)));
-    assert_eq!(find(0), Some(ABOVE));
-    assert_eq!(find(1), Some(id(6)));
-    assert_eq!(find(2), Some(id(5)));
-    assert_eq!(find(3), None, "the third is one that only a database has");
-    assert_eq!(find(1_000), None);
+    let find = |most| left(&Content::unknown(), &known, &op(0, 3, [2, 0], longest(most)));
+    assert_eq!([0, 1, 2].map(find), [Ok(ABOVE), Ok(id(6)), Ok(id(5))]);
+    assert_eq!([3, 1_000].map(find), [Err(1), Err(998)]);
     let whole = Content::empty(Kind::Stream);
-    let find = |most| threshold(&whole, &known, &op(0, 3, [2, 0], longest(most)));
-    assert_eq!([3, 1_000].map(find), [Some(name_of(0, 0)), Some(name_of(0, 0))]);
+    let find = |most| left(&whole, &known, &op(0, 3, [2, 0], longest(most)));
+    assert_eq!([3, 1_000].map(find), [Ok(name_of(0, 0)), Ok(name_of(0, 0))]);
     // Once a trim has taken all that nobody has named, the rest is known.
     let mut trim = op(0, 3, [2, 0], longest(1));
-    trim.effect.learn(threshold(&Content::unknown(), &known, &trim));
+    trim.effect.learn(left_by(&Content::unknown(), &known, &trim));
     let known = [known, vec![trim]].concat();
-    let find = |most| threshold(&Content::unknown(), &known, &op(0, 4, [3, 0], longest(most)));
-    assert_eq!([1, 2].map(find), [Some(id(6)), Some(name_of(0, 0))]);
+    let find = |most| left(&Content::unknown(), &known, &op(0, 4, [3, 0], longest(most)));
+    assert_eq!([1, 2].map(find), [Ok(id(6)), Ok(name_of(0, 0))]);
+    let opaque = op(0, 3, [2, 0], Effect::Opaque);
+    let known = [seen.to_vec(), vec![opaque]].concat();
+    let trim = op(0, 4, [3, 0], longest(1));
+    assert_eq!(left_by(&Content::unknown(), &known, &trim), None);
+}
+
+/// Operations with what their trims left.
+fn learned(operations: &[Operation]) -> Vec<Operation> {
+    let mut known: Vec<Operation> = Vec::new();
+    for op in operations {
+        let mut op = op.clone();
+        op.effect.learn(left_by(&Content::unknown(), &known, &op));
+        known.push(op);
+    }
+    known
+}
+
+/// The only trim of the rest that a site submits which has executed the first so many of these.
+fn rest_trim(operations: &[Operation], executed: usize) -> Option<Trim> {
+    let mut have = Content::unknown();
+    for op in &operations[..executed] {
+        have = have.after(&op.effect);
+    }
+    let effects = difference(&ideal(operations), &have).unwrap();
+    for effect in &effects {
+        have = have.after(effect);
+    }
+    assert_eq!(difference(&ideal(operations), &have), Ok(Vec::new()));
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::StreamSplice(splice) => splice.trim,
+        _ => None,
+    })
+}
+
+#[test]
+fn a_trim_of_entries_that_nobody_named_counts_them() {
+    let all = learned(&[
+        op(1, 1, [0, 0], add(4, "b")),
+        op(0, 1, [0, 0], add(6, "a")),
+        op(0, 2, [1, 0], longest(5)),
+    ]);
+    let trim = |most, gone: &[u64]| {
+        Some(Trim::Rest {
+            most,
+            under: id(4),
+            gone: gone.iter().map(|ms| id(*ms)).collect(),
+        })
+    };
+    // It saw one entry of those that are named; the other one is none of the newest five that it left.
+    assert_eq!(rest_trim(&all, 1), trim(4, &[]));
+    // Of a removed entry that it saw nothing is left; one that it had not seen was among those five.
+    let known = [op(1, 1, [0, 0], remove(2)), op(1, 2, [0, 1], add(7, "b"))];
+    let unseen = learned(&[&known[..], &[op(0, 1, [0, 0], longest(5))]].concat());
+    assert_eq!(
+        rest_trim(&unseen, 2),
+        Some(Trim::Rest {
+            most: 5,
+            under: id(7),
+            gone: vec![id(2)]
+        })
+    );
+    let seen = learned(&[&known[..], &[op(0, 1, [0, 2], longest(5))]].concat());
+    assert_eq!(
+        rest_trim(&seen, 2),
+        Some(Trim::Rest {
+            most: 4,
+            under: id(7),
+            gone: vec![]
+        })
+    );
+}
+
+#[test]
+fn a_database_that_trimmed_too_much_of_the_rest_needs_the_value() {
+    let all = learned(&[op(1, 1, [0, 0], add(4, "b")), op(0, 1, [0, 0], longest(5))]);
+    // The trim was executed as it came behind the entry, which it had not seen.
+    let have = all
+        .iter()
+        .fold(Content::unknown(), |have, op| have.after(&op.effect));
+    assert_eq!(difference(&ideal(&all), &have), Err(OutOfReach));
+    // Which of two entries was there is not known either, unless the trim came first.
+    let removal = op(1, 1, [0, 0], Effect::StreamRemove(vec![id(1), id(2)]));
+    let all = learned(&[removal, op(0, 1, [0, 0], longest(5))]);
+    let have = |op: &Operation| Content::unknown().after(&op.effect);
+    assert_eq!(difference(&ideal(&all), &have(&all[0])), Err(OutOfReach));
+    assert_eq!(difference(&ideal(&all), &have(&all[1])).unwrap().len(), 1);
 }
 
 #[test]

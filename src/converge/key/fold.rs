@@ -10,6 +10,7 @@ use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::effect::Effect;
 use crate::converge::content::Content;
 use crate::converge::difference::difference;
+use crate::converge::entries;
 use crate::converge::evaluate::evaluate;
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
@@ -75,10 +76,14 @@ impl KeyState {
             .map(|&at| self.operations[at].dot)
             .collect();
         self.base = Content::unknown();
+        // What trims saw is the base now.
+        self.learn_again();
         let mut content = Content::unknown();
         for op in &self.operations {
             content = content.after(&op.effect);
         }
+        let want = evaluate(&self.base, &self.operations, self.life.enders());
+        entries::same_rest(&want, &mut content);
         *self.held.actual_mut() = Actual {
             content,
             trace: Some((Root::Base, done)),

@@ -1,8 +1,10 @@
 //! What the database holds of a key at the stream position read so far, and what it will hold once everything that
 //! is in flight has been executed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
+
+use bytes::Bytes;
 
 use crate::causality::{Dot, Vector};
 use crate::command::effect::Effect;
@@ -253,6 +255,23 @@ impl Held {
                     }
                 });
         }
+    }
+
+    /// Entries that repairs in this transaction were to put in a stream, and did not.
+    pub fn refused(&self, txn: TxnId, took: &[Took]) -> BTreeSet<Bytes> {
+        let flights = self.in_flight.iter().filter(|flight| flight.txn == txn);
+        let steps = flights.flat_map(|flight| &flight.steps).zip(took);
+        let failed = steps.filter(|(step, took)| !took.effect && step.dot.is_none());
+        failed
+            .flat_map(|(step, _)| entries::put_by(&step.effect).cloned())
+            .collect()
+    }
+
+    /// Whether entries are on their way that a client's newer one can keep out of a stream. A value that is read behind
+    /// them may be without them.
+    pub fn adds_entries(&self) -> bool {
+        let mut steps = self.in_flight.iter().flat_map(|flight| &flight.steps);
+        steps.any(|step| matches!(step.effect, Effect::StreamAdd { .. }))
     }
 
     /// A value that was read has become an operation: the trace starts with it.

@@ -88,6 +88,21 @@ impl Script<'_> {
         (before.map_or(top, |stream| stream.last.max(top)), raised)
     }
 
+    /// Trims what is under the first of these ids. The others, the newest first, count as if they were there.
+    fn trim_rest(&mut self, most: &Word, ids: &[EntryId]) {
+        let (under, gone) = ids.split_first().expect("an id");
+        let stream = self.stream().unwrap_or_default();
+        let mut most = integer(most).expect("a number") as usize;
+        for id in gone {
+            let newer = stream.entries.range(*id..*under).filter(|(at, _)| *at != id);
+            if newer.count() < most {
+                most -= 1;
+            }
+        }
+        let all = stream.entries.range(*under..).count() + most;
+        self.call(xtrim, "xtrim", &[b"MAXLEN", all.to_string().as_bytes()]);
+    }
+
     /// Trims what it sees; whether that was entry by entry.
     fn trim(&mut self, kind: &Word, threshold: &Word, keep: &BTreeSet<EntryId>) -> bool {
         let stream = self.stream().unwrap_or_default();
@@ -127,7 +142,7 @@ pub fn eval(database: &mut Database, db: usize, words: &Words) -> Outcome {
     let entry_id = |at: usize| id(&args[at], 0);
     let count = |at: usize| integer(&args[at]).map(|count| count as usize);
     let mut at = 4 + count(3)?;
-    let keep: BTreeSet<EntryId> = (4..at).map(entry_id).collect::<Result<_, _>>()?;
+    let ids: Vec<EntryId> = (4..at).map(entry_id).collect::<Result<_, _>>()?;
     let mut missing = Vec::new();
     let mut added = before.as_ref().map_or(0, |stream| stream.added);
     while at < args.len() {
@@ -162,8 +177,10 @@ pub fn eval(database: &mut Database, db: usize, words: &Words) -> Outcome {
     if !args[2].is_empty() {
         last = last.max(entry_id(2)?);
     }
-    if !args[0].is_empty() {
-        raised |= script.trim(&args[0], &args[1], &keep);
+    if is(&args[0], "REST") {
+        script.trim_rest(&args[1], &ids);
+    } else if !args[0].is_empty() {
+        raised |= script.trim(&args[0], &args[1], &ids.into_iter().collect());
     }
     let rest = before.map(|stream| match stream.max_deleted {
         (0, 0) if raised => (added, LOWEST),

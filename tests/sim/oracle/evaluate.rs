@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::operation::{Effect, Kind, Op, Time};
+use super::operation::{Cut, Effect, Kind, Op, Time};
 use crate::database::{Stream, Value};
 use crate::resp::Word;
 
@@ -127,8 +127,8 @@ fn stream(alive: &[&Op], ops: &[&Op]) -> Stream {
         stream.last = stream.last.max(*id);
         let takes = |by: &&Op| match &by.effect {
             Effect::Strike(ids) => by.sees(op) && ids.contains(id),
-            Effect::Below(below) => by.sees(op) && id < below,
-            Effect::Enter(_, _, Some(below)) => {
+            Effect::Trim(Cut::Below(below)) => by.sees(op) && id < below,
+            Effect::Enter(_, _, Some(Cut::Below(below))) => {
                 (by.sees(op) || (by.site, by.seq) == (op.site, op.seq)) && id < below
             }
             _ => false,
@@ -138,6 +138,39 @@ fn stream(alive: &[&Op], ops: &[&Op]) -> Stream {
         }
     }
     stream
+}
+
+/// Says of each trim to a length by id what it took away: the oldest of the entries that it saw.
+pub fn resolve(ops: &mut [Op]) {
+    ops.sort_by_key(Op::order);
+    for at in 0..ops.len() {
+        let (Effect::Enter(_, _, Some(Cut::Longest(most))) | Effect::Trim(Cut::Longest(most))) =
+            ops[at].effect
+        else {
+            continue;
+        };
+        let mut own = ops[at].clone();
+        if let Effect::Enter(_, _, cut) = &mut own.effect {
+            *cut = None;
+        }
+        let mut view: Vec<&Op> = ops.iter().filter(|op| own.sees(op)).collect();
+        if matches!(own.effect, Effect::Enter(..)) {
+            view.push(&own);
+        }
+        let entries = match value(&view) {
+            Some(Value::Stream(stream)) => stream.entries,
+            _ => BTreeMap::new(),
+        };
+        let below = match most {
+            0 => Some((u64::MAX, u64::MAX)),
+            most => entries.keys().rev().nth(most as usize - 1).copied(),
+        };
+        let below = Cut::Below(below.unwrap_or_default());
+        match &mut ops[at].effect {
+            Effect::Enter(_, _, cut) => *cut = Some(below),
+            effect => *effect = Effect::Trim(below),
+        }
+    }
 }
 
 fn add(text: &[u8], delta: i64) -> Option<Word> {

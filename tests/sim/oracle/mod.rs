@@ -19,7 +19,8 @@ type Keys = BTreeMap<(usize, Word), Vec<Op>>;
 pub fn judge(world: &World) -> Result<(), String> {
     history::judge(world)?;
     let database = &world.hosts[0].database;
-    for ((db, key), ops) in keys(world) {
+    for ((db, key), mut ops) in keys(world) {
+        evaluate::resolve(&mut ops);
         let held = database.dbs[db].get(&key);
         let name = String::from_utf8_lossy(&key).into_owned();
         let refs: Vec<&Op> = ops.iter().collect();

@@ -16,6 +16,15 @@ pub enum Time {
 /// The id of an entry.
 pub type Id = (u64, u64);
 
+/// What a trim takes away.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cut {
+    /// What is below this id.
+    Below(Id),
+    /// All but the newest so many of what it saw.
+    Longest(u64),
+}
+
 /// What an operation does to one key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -45,12 +54,12 @@ pub enum Effect {
     Unscore(Vec<Word>),
     /// A number is added to a score.
     AddScore(Word, f64),
-    /// An entry joins a stream: its id, its fields, and below what id nothing stays.
-    Enter(Id, Vec<Word>, Option<Id>),
+    /// An entry joins a stream: its id, its fields, and what goes for it.
+    Enter(Id, Vec<Word>, Option<Cut>),
     /// Entries leave a stream.
     Strike(Vec<Id>),
-    /// Entries below this id leave a stream.
-    Below(Id),
+    /// The oldest entries leave a stream.
+    Trim(Cut),
     /// The expiry time is set, or taken away.
     Expire(Option<u64>),
     /// Judged by its properties only.
@@ -107,7 +116,7 @@ impl Op {
             Effect::Join(_) | Effect::Leave(_) => Some(Kind::Set),
             Effect::Fields(_) | Effect::Unset(_) | Effect::AddField(..) => Some(Kind::Hash),
             Effect::Scores(_) | Effect::Unscore(_) | Effect::AddScore(..) => Some(Kind::Sorted),
-            Effect::Enter(..) | Effect::Strike(_) | Effect::Below(_) => Some(Kind::Stream),
+            Effect::Enter(..) | Effect::Strike(_) | Effect::Trim(_) => Some(Kind::Stream),
             Effect::Del | Effect::Expire(_) | Effect::Whole => None,
         }
     }
@@ -232,24 +241,24 @@ pub fn id(word: &Word) -> Id {
     (number(ms), number(seq))
 }
 
-/// A trim to a length depends on what it found.
 fn entries(name: &str, words: &Words) -> Effect {
     let is = |at: usize, name: &[u8]| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(name));
     if name == "XDEL" {
         return Effect::Strike(words[2..].iter().map(id).collect());
     }
     let at = 2 + usize::from(is(2, b"NOMKSTREAM"));
-    if is(at, b"MAXLEN") {
-        return Effect::Whole;
-    }
-    let mut behind = at;
-    let below = is(at, b"MINID").then(|| {
-        behind = at + 2 + usize::from(is(at + 1, b"="));
-        id(&words[behind - 1])
-    });
-    match below {
-        Some(below) if name == "XTRIM" => Effect::Below(below),
-        _ => Effect::Enter(id(&words[behind]), words[behind + 1..].to_vec(), below),
+    let threshold = at + 1 + usize::from(is(at + 1, b"="));
+    let (cut, behind) = match (is(at, b"MINID"), is(at, b"MAXLEN")) {
+        (true, _) => (Some(Cut::Below(id(&words[threshold]))), threshold + 1),
+        (_, true) => (
+            Some(Cut::Longest(number(&words[threshold]) as u64)),
+            threshold + 1,
+        ),
+        _ => (None, at),
+    };
+    match cut {
+        Some(cut) if name == "XTRIM" => Effect::Trim(cut),
+        _ => Effect::Enter(id(&words[behind]), words[behind + 1..].to_vec(), cut),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What must hold of streams with groups, or trimmed by their length.
+//! What must hold of streams with groups, and where a value was shipped.
 
 use super::operation::{Effect, Op, id};
 use crate::database::{Entry, Value};
