@@ -116,11 +116,11 @@ fn sorted(number: u64) -> Effect {
     }
 }
 
-/// One in eight takes an entry away.
+/// One in eight takes an entry of its own site away.
 fn stream(number: u64) -> Effect {
     let id = |number: u64| name_of(TIME + number, 0);
     match number % 8 {
-        7 => Effect::StreamRemove(vec![id(number - 7)]),
+        7 => Effect::StreamRemove(vec![id(number - 6)]),
         _ => Effect::StreamAdd {
             id: id(number),
             fields: vec![name(number % 16), name(number)],

@@ -9,6 +9,7 @@
 //! A trim removes what it saw. What it left is asked once, when it comes, for its past is complete then ([`left_by`]).
 
 mod rest;
+mod settled;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 pub use self::rest::Bound;
 use self::rest::{bind, floor, is_gone, keep_newest, removed, rest_difference};
 pub(super) use self::rest::{forget_rest, same_rest};
+pub(super) use self::settled::{forget_oldest, settle, settled};
 
 use super::content::{Content, Expiry, Kind, TEXT, Value};
 use super::cover::Cover;

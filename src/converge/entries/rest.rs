@@ -65,6 +65,11 @@ pub(super) fn removed(content: &Content) -> impl DoubleEndedIterator<Item = &Byt
     elements.filter_map(|(name, value)| (is_id(name) && *value == Value::Absent).then_some(name))
 }
 
+/// Whether trims to a length bound it.
+pub(super) fn is_bound(content: &Content) -> bool {
+    !bounds(content).is_empty()
+}
+
 /// One bound more.
 pub(super) fn bind(content: &mut Content, bound: Bound) {
     let (known, under) = (bounds(content), floor(content));

@@ -303,3 +303,49 @@ fn a_replayed_trim_leaves_what_it_did_not_see() {
     };
     assert_eq!(splice.kept, [id(4)]);
 }
+
+/// Which of these are base once so much is stable at both sites.
+fn settled_of(operations: &[Operation], stable: u64) -> Vec<(u8, u64)> {
+    let mut all = Vector::zero(2);
+    for site in [SiteIx(0), SiteIx(1)] {
+        all.advance(site, stable);
+    }
+    let gone = settled(&Content::unknown(), operations, &all, |_| false);
+    gone.into_iter().map(|dot| (dot.site.0, dot.seq)).collect()
+}
+
+#[test]
+fn an_entry_is_base_once_all_that_could_take_it_has_seen_it() {
+    let adds = [op(0, 1, [0, 0], add(5, "a")), op(1, 1, [0, 0], add(6, "b"))];
+    assert_eq!(settled_of(&adds, 1), [(0, 1), (1, 1)]);
+    assert_eq!(settled_of(&adds, 0), []);
+    let all = [&adds[..], &[op(0, 2, [1, 0], below(5))]].concat();
+    assert_eq!(settled_of(&all, 1), [(0, 1)], "the trim has not seen the other");
+    let removal = op(0, 2, [1, 0], remove(5));
+    let all = [&adds[..], &[removal]].concat();
+    assert_eq!(settled_of(&all, 1), [(0, 1), (1, 1)]);
+    assert_eq!(settled_of(&all, 2), [(0, 1), (0, 2), (1, 1)]);
+    let all = [&adds[..], &[op(0, 2, [1, 0], Effect::Del)]].concat();
+    assert_eq!(settled_of(&all, 2), []);
+    let twice = [op(0, 1, [0, 0], add(5, "a")), op(1, 1, [0, 0], add(5, "b"))];
+    assert_eq!(settled_of(&twice, 1), [], "which of both counts is their matter");
+}
+
+#[test]
+fn the_oldest_entries_of_the_base_are_forgotten() {
+    let gone = [op(0, 1, [0, 0], add(5, "a")), op(0, 2, [1, 0], add(8, "a"))];
+    let kept = [op(1, 1, [0, 0], add(6, "b"))];
+    let all = [&gone[..], &kept[..]].concat();
+    let mut have = all
+        .iter()
+        .fold(Content::unknown(), |have, op| have.after(&op.effect));
+    let mut base = Content::unknown();
+    settle(&mut base, &gone);
+    forget_oldest(&mut base, &kept, &mut have);
+    let want = evaluate(&base, &kept, &[]);
+    assert_eq!(told(&want), [(6, "b".to_owned()), (8, "a".to_owned())]);
+    assert_eq!(difference(&want, &have), Ok(Vec::new()));
+    // A trim to a length counts it among those that nobody named.
+    let trim = op(0, 3, [2, 1], longest(5));
+    assert_eq!(left(&base, &kept, &trim), Err(3));
+}

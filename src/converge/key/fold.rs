@@ -8,7 +8,7 @@ use super::KeyState;
 use super::held::Actual;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::effect::Effect;
-use crate::converge::content::Content;
+use crate::converge::content::{Content, Kind};
 use crate::converge::difference::difference;
 use crate::converge::entries;
 use crate::converge::evaluate::evaluate;
@@ -35,6 +35,7 @@ impl KeyState {
             if self.is_elementwise() {
                 self.fold_stable(stable);
                 self.merge_counts(stable);
+                self.settle_entries(stable);
             } else {
                 self.fold_replayed(stable);
             }
@@ -131,6 +132,34 @@ impl KeyState {
 }
 
 impl KeyState {
+    /// A stream that is never at rest has no operation that all others have seen. But an entry is base where everything
+    /// that could take it has seen it: what is there, and what is still to come, which has seen all that is stable. Of
+    /// the base the oldest entries need not be known: nothing will be put before them.
+    fn settle_entries(&mut self, stable: &Vector) {
+        if off(Mutation::FoldStable)
+            || self.life.needs_all()
+            || self.held.actual().content.kind != Kind::Stream
+        {
+            return;
+        }
+        let life = &self.life;
+        let settled = entries::settled(&self.base, &self.operations, stable, |dot| life.has_ended(dot));
+        if settled.is_empty() {
+            return;
+        }
+        let (gone, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(|op| settled.contains(&op.dot));
+        self.operations = kept;
+        entries::settle(&mut self.base, &gone);
+        entries::forget_oldest(
+            &mut self.base,
+            &self.operations,
+            &mut self.held.actual_mut().content,
+        );
+        self.forget_in_trace();
+    }
+
     /// A counter that is never at rest has no operation that all others have seen, so nothing of it becomes base. But
     /// increments of one site count as one where everything that could cover one of them has seen both or neither:
     /// what is there, and what is still to come, which has seen all that is stable.
