@@ -6,6 +6,7 @@
 //! time in all, for each operation. Every 32 operations the key is compared, and what was submitted comes back.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -163,6 +164,60 @@ fn run(operations: u64, effect: Load, settles: bool) -> (f64, usize) {
     (each, key.operations().len())
 }
 
+/// A queue: both sites push at its head, A pops at its tail as often, and what is older than twice the lag is stable.
+/// The database held `len` elements when the conflict began; gives the time and the commands of an operation.
+fn run_queue(operations: u64, len: usize) -> (f64, f64) {
+    let effect = |number| match number % 4 {
+        2 => Effect::ListPop {
+            left: false,
+            count: 2,
+            took: None,
+        },
+        _ => Effect::ListPush {
+            left: true,
+            elements: vec![(Bytes::new(), name(number))],
+        },
+    };
+    let operations: Vec<Operation> = (0..operations)
+        .filter(|number| number % 4 != 3)
+        .map(|number| operation(number, effect(number)))
+        .collect();
+    // What A's database holds when it is read.
+    let mut held: VecDeque<Bytes> = (0..len as u64).map(|number| name(u64::MAX - number)).collect();
+    let mut is_read = false;
+    let count = operations.len() as f64;
+    let mut commands = 0;
+    let start = Instant::now();
+    let mut key = KeyState::new(0, Bytes::from_static(b"key"));
+    let mut stable: VecDeque<Rc<Vector>> = VecDeque::new();
+    for (at, op) in operations.into_iter().enumerate() {
+        stable.push_back(Rc::clone(&op.past));
+        match &op.effect {
+            _ if is_read || op.dot.site != A => {}
+            Effect::ListPush { elements, .. } => held.push_front(elements[0].1.clone()),
+            _ => held.truncate(held.len() - 2),
+        }
+        match op.dot.site == A {
+            true => key.executed(op),
+            false => key.delivered(op),
+        }
+        if at as u64 % LAG == LAG - 1 {
+            let repair = key.reconcile(A, at as u64, TIME, true);
+            commands += repair.commands.len();
+            key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
+            if repair.read {
+                is_read = true;
+                key.read(Some(held.make_contiguous()));
+            }
+            while stable.len() > 4 * LAG as usize {
+                let oldest = stable.pop_front();
+                oldest.inspect(|oldest| assert!(!key.prune(oldest), "a hot key stays"));
+            }
+        }
+    }
+    (start.elapsed().as_nanos() as f64 / count, commands as f64 / count)
+}
+
 fn main() {
     let smoke = !std::env::args().any(|arg| arg == "--bench");
     let loads: [(&str, Load); 7] = [
@@ -183,5 +238,12 @@ fn main() {
             let when = if settles { "stable later" } else { "nothing stable" };
             println!("{name}, {when}, {operations} operations: {each:.0} ns each, {kept} kept");
         }
+    }
+    for len in [100, 100_000] {
+        let operations = if smoke { 1_000 } else { 40_000 };
+        let (nanos, commands) = run_queue(operations, len);
+        println!(
+            "queue, {len} elements, {operations} operations: {nanos:.0} ns each, {commands:.2} commands"
+        );
     }
 }

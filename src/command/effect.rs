@@ -93,6 +93,38 @@ pub enum Effect {
         /// Unix milliseconds; `None` means never.
         ttl_unix_ms: Option<u64>,
     },
+    /// Elements join a list at one end, one after the other.
+    ListPush {
+        /// At its head.
+        left: bool,
+        /// The elements, each with its name, which is empty until it is given one.
+        elements: Vec<(Bytes, Bytes)>,
+    },
+    /// So many elements leave a list at one end, or all that there are.
+    ListPop {
+        /// At its head.
+        left: bool,
+        /// How many at most.
+        count: u64,
+        /// Those that left, once they are known: their names, and their values as far as they are known.
+        took: Option<Vec<(Bytes, Option<Bytes>)>>,
+    },
+    /// An element joins a list beside another one. No command of a client's is read as that.
+    ListInsert {
+        /// Before it, or behind.
+        before: bool,
+        /// The other one's value; the first that has it.
+        pivot: Bytes,
+        /// Name and value.
+        element: (Bytes, Bytes),
+    },
+    /// An element leaves a list: the first of its value, or the last. No command of a client's is read as that.
+    ListRemove {
+        /// The first.
+        left: bool,
+        /// Name and value.
+        element: (Bytes, Bytes),
+    },
     /// Known only by executing it on the key.
     Opaque,
     /// Known only by executing it where the keys that it read were as they were.
@@ -243,8 +275,37 @@ fn on_key(spec: &Spec, class: EffectClass, args: &[Bytes], at: usize) -> Result<
         EffectClass::Opaque if spec.name == "XADD" => entries::add(args),
         EffectClass::Opaque if spec.name == "XDEL" => entries::remove(args),
         EffectClass::Opaque if spec.name == "XTRIM" => entries::trim(args),
-        EffectClass::Opaque | EffectClass::Flush | EffectClass::SwapDb => Effect::Opaque,
+        EffectClass::Opaque => list(spec, args),
+        EffectClass::Flush | EffectClass::SwapDb => Effect::Opaque,
     })
+}
+
+/// Work at the ends of a list; what else there is of this class is executed as it came.
+fn list(spec: &Spec, args: &[Bytes]) -> Effect {
+    let left = spec.name.starts_with('L');
+    match (spec.name, args) {
+        ("LPUSH" | "LPUSHX" | "RPUSH" | "RPUSHX", [_, _, elements @ ..]) if !elements.is_empty() => {
+            let elements = elements.iter().map(|value| (Bytes::new(), value.clone()));
+            Effect::ListPush {
+                left,
+                elements: elements.collect(),
+            }
+        }
+        ("LPOP" | "RPOP", [_, _]) => pop(left, 1),
+        ("LPOP" | "RPOP", [_, _, count]) => {
+            let count = number(count).and_then(|count| u64::try_from(count).ok());
+            count.map_or(Effect::Opaque, |count| pop(left, count))
+        }
+        _ => Effect::Opaque,
+    }
+}
+
+fn pop(left: bool, count: u64) -> Effect {
+    Effect::ListPop {
+        left,
+        count,
+        took: None,
+    }
 }
 
 fn derived(spec: &Spec, args: &[Bytes], at: usize) -> Effect {

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::entries::{self, Bound};
+use super::evaluate::is_write;
+use super::list::{self, Sequence};
 use super::pieces::counted;
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -27,6 +29,8 @@ pub enum Kind {
     /// A stream; elements are its entries, by the names of their ids, and what [`entries`](super::entries) adds. It may
     /// be empty.
     Stream,
+    /// A list; it has its elements in [`Content::list`].
+    List,
     /// Something whose elements this room does not follow.
     Other,
 }
@@ -93,6 +97,8 @@ pub struct Content {
     pub rest_unknown: bool,
     /// The expiry register.
     pub expiry: Expiry,
+    /// What a list holds, if that is known.
+    pub list: Option<Box<Sequence>>,
 }
 
 /// The element under which a string keeps its value.
@@ -106,6 +112,7 @@ impl Content {
             elements: BTreeMap::new(),
             rest_unknown: true,
             expiry: Expiry::Unknown,
+            list: None,
         }
     }
 
@@ -121,6 +128,7 @@ impl Content {
             elements: BTreeMap::new(),
             rest_unknown: false,
             expiry: Expiry::Never,
+            list: (kind == Kind::List).then(Box::default),
         }
     }
 
@@ -146,6 +154,7 @@ impl Content {
         self.kind != Kind::Stream
             && !self.rest_unknown
             && self.elements.values().all(|value| *value == Value::Absent)
+            && self.list.as_ref().is_none_or(|list| list.is_empty())
     }
 
     /// Drops what says nothing, so that equal knowledge compares equal.
@@ -260,6 +269,16 @@ impl Content {
             | Effect::StreamRemove(_)
             | Effect::StreamTrim(_)
             | Effect::StreamSplice(_) => entries::apply(self, effect),
+            Effect::ListPush { .. }
+            | Effect::ListPop { .. }
+            | Effect::ListInsert { .. }
+            | Effect::ListRemove { .. } => {
+                list::apply(self, effect);
+                if self.rest_unknown && !is_write(effect) {
+                    // As above.
+                    self.expiry = Expiry::Unknown;
+                }
+            }
             _ => {}
         }
     }
@@ -311,8 +330,12 @@ impl Content {
                 | Effect::SortedRemove(_)
                 | Effect::StreamRemove(_)
                 | Effect::StreamTrim(_)
+                | Effect::ListPop { .. }
+                | Effect::ListInsert { .. }
+                | Effect::ListRemove { .. }
         );
-        if !fits || (removes && self.kind == Kind::Absent) {
+        let finds = self.list.as_ref().is_none_or(|list| list.has(effect));
+        if !finds || !fits || (removes && self.kind == Kind::Absent) {
             return self;
         }
         match effect {
@@ -350,6 +373,13 @@ impl Content {
             Effect::StreamAdd { .. } | Effect::StreamRemove(_) | Effect::StreamSplice(_) if fits => {
                 return entries::had_no_effect(self, effect);
             }
+            Effect::ListPop { .. } if fits => return Content::absent(),
+            Effect::ListRemove { .. } | Effect::ListInsert { .. } => {
+                // It was thought to find something.
+                if self.list.take_if(|list| list.has(effect)).is_some() {
+                    self.rest_unknown = true;
+                }
+            }
             _ => return self,
         }
         if self.is_empty() { Content::absent() } else { self }
@@ -367,6 +397,10 @@ pub fn kind_of(effect: &Effect) -> Kind {
         | Effect::StreamRemove(_)
         | Effect::StreamTrim(_)
         | Effect::StreamSplice(_) => Kind::Stream,
+        Effect::ListPush { .. }
+        | Effect::ListPop { .. }
+        | Effect::ListInsert { .. }
+        | Effect::ListRemove { .. } => Kind::List,
         Effect::Restore { .. } | Effect::Opaque | Effect::Derived => Kind::Other,
         Effect::Del | Effect::Expire { .. } => Kind::Unknown,
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, TEXT, Value, integer};
 use super::entries::entry_difference;
+use super::list::list_difference;
 use super::pieces::{has_pieces, piece_difference};
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -20,6 +21,9 @@ pub struct OutOfReach;
 /// [`OutOfReach`] when the wanted value is relative to a base that `have` no longer has.
 pub fn difference(want: &Content, have: &Content) -> Result<Vec<Effect>, OutOfReach> {
     let (want, have) = (want.normal(), have.normal());
+    if want.kind == Kind::List && want.list.is_none() {
+        return Err(OutOfReach);
+    }
     if want == have || want.kind == Kind::Unknown && want.expiry == Expiry::Unknown {
         return Ok(Vec::new());
     }
@@ -41,6 +45,7 @@ pub fn difference(want: &Content, have: &Content) -> Result<Vec<Effect>, OutOfRe
             element_difference(&want, &have, &mut effects, &mut expiry)?;
         }
         Kind::Stream => entry_difference(&want, &have, &mut effects, &mut expiry)?,
+        Kind::List => list_difference(&want, &have, &mut effects, &mut expiry)?,
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
     let gone = have.kind == Kind::Absent && effects.is_empty();

@@ -1,5 +1,7 @@
 //! The window and the keys in conflict, together.
 
+mod values;
+
 use bytes::Bytes;
 
 use super::contested::Contested;
@@ -192,16 +194,6 @@ impl Converge {
             due.extend(site.map(|site| (site, key.db(), key.key().clone())));
         });
         due
-    }
-
-    /// The value of a key is shipped by the next [`Converge::settle`], in conflict or not.
-    pub fn demand_state(&mut self, fingerprint: u64, db: u32, key: &Bytes, history: &mut impl History) {
-        if !self.conflicts.contains(fingerprint) {
-            self.materialise(fingerprint, history);
-        }
-        let place = (fingerprint, db, key);
-        self.conflicts.enter_key(place, KeyState::demand_state);
-        self.compare(fingerprint, db, key);
     }
 
     /// Whether the database lets us run scripts, without which streams may have to wait; gives what was so before.
@@ -485,24 +477,6 @@ impl Converge {
         let place = (fingerprint, db, key);
         let known = self.conflicts.change_key(place, |state| state.echoed(txn, took));
         if known.is_some() && !off(Mutation::CompareAtEcho) {
-            self.compare(fingerprint, db, key);
-        }
-    }
-
-    /// The value read for a key in a transaction of ours has become this operation.
-    pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation) {
-        if let Some(operation) = share.operation {
-            let place = (fingerprint, share.db, &share.key);
-            self.conflicts.enter_key(place, |state| state.shipped(operation));
-            self.compare(fingerprint, share.db, &share.key);
-        }
-    }
-
-    /// The value could not be read; try again.
-    pub fn ship_failed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes)) {
-        let place = (fingerprint, db, key);
-        let known = self.conflicts.change_key(place, KeyState::snapshot_failed);
-        if known.is_some() {
             self.compare(fingerprint, db, key);
         }
     }

@@ -12,6 +12,7 @@ use super::content::{Content, Kind, TEXT, Value, add, add_in_any_order, add_scor
 use super::cover::Cover;
 use super::entries::put_entries;
 use super::expiry::register;
+use super::list::put_list;
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use super::pieces::put_pieces;
@@ -58,6 +59,7 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
             put_pieces(&mut content, &alive, &cover);
         }
         Kind::Stream => put_entries(&mut content, operations, &cover),
+        Kind::List => put_list(&mut content, operations, &cover),
         Kind::Set | Kind::Hash | Kind::Sorted => evaluate_elements(&mut content, kind, operations, &cover),
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
@@ -113,6 +115,8 @@ pub(super) fn is_write(effect: &Effect) -> bool {
             | Effect::SortedRemove(_)
             | Effect::StreamRemove(_)
             | Effect::StreamTrim(_)
+            | Effect::ListPop { .. }
+            | Effect::ListRemove { .. }
     )
 }
 

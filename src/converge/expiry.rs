@@ -48,8 +48,11 @@ fn kinds_fight(operations: &[&Operation]) -> bool {
     }
     operations.iter().enumerate().any(|(at, op)| {
         operations[..at].iter().any(|other| {
-            let differ = kind(op) != kind(other) && kind(op) != Kind::Unknown && kind(other) != Kind::Unknown;
-            differ && !op.is_after(other) && !other.is_after(op)
+            let (one, two) = (kind(op), kind(other));
+            let differ = one != two && one != Kind::Unknown && two != Kind::Unknown;
+            // What is done within a list leaves one.
+            let is_within = matches!((one, two), (Kind::List, Kind::Other) | (Kind::Other, Kind::List));
+            differ && !is_within && !op.is_after(other) && !other.is_after(op)
         })
     })
 }

@@ -6,6 +6,8 @@
 
 mod fold;
 mod held;
+mod listed;
+mod replayed;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -16,16 +18,18 @@ use bytes::Bytes;
 pub(super) use self::fold::seen_by_rest;
 pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Step};
+use self::listed::Listed;
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::entries;
 use super::evaluate::{evaluate, is_reset};
 use super::life::Life;
+use super::list;
 use super::losses::{Loss, judge};
 use super::operation::Operation;
 use super::pieces::needs_replay;
 use super::render::{render, unconditional};
-use super::replay::{Canonical, Root, any_concurrent, arbiter, canonical};
+use super::replay::Root;
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
 
@@ -43,6 +47,7 @@ pub struct KeyState {
     operations: Vec<Operation>,
     base: Content,
     life: Life,
+    listed: Listed,
     held: Held,
     snapshot: bool,
     /// The value is to be shipped whatever the rules say of whose turn it is.
@@ -71,12 +76,14 @@ pub struct Repair {
     pub commands: Vec<Bytes>,
     /// The value is to be read behind them and shipped to everybody as an operation of this site.
     pub ship_state: bool,
+    /// The value is to be read behind them, for this site alone.
+    pub read: bool,
 }
 
 impl Repair {
     /// Whether there is nothing to submit.
     pub fn is_empty(&self) -> bool {
-        self.commands.is_empty() && !self.ship_state
+        self.commands.is_empty() && !self.ship_state && !self.read
     }
 }
 
@@ -89,6 +96,7 @@ impl KeyState {
             operations: Vec::new(),
             base: Content::unknown(),
             life: Life::new(),
+            listed: Listed::default(),
             held: Held::new(),
             snapshot: false,
             demanded: false,
@@ -177,7 +185,11 @@ impl KeyState {
         if executed.kind != Kind::Absent {
             content.kind = executed.kind;
         }
-        *self.held.actual_mut() = Actual { content, trace: None };
+        *self.held.actual_mut() = Actual {
+            content,
+            trace: None,
+            ..Actual::base()
+        };
         self.held.forget_flights();
         self.snapshot = false;
     }
@@ -198,13 +210,15 @@ impl KeyState {
     }
 
     /// Adds an operation that the database has executed, at this point of the stream.
-    pub fn executed(&mut self, op: Operation) {
+    pub fn executed(&mut self, mut op: Operation) {
+        list::name_elements(&mut op);
         self.held.actual_mut().execute(&op);
         self.add(op);
     }
 
     /// Adds an operation that was submitted verbatim in this transaction and has not come back.
-    pub fn submitted(&mut self, op: Operation, txn: TxnId) {
+    pub fn submitted(&mut self, mut op: Operation, txn: TxnId) {
+        list::name_elements(&mut op);
         let step = Step {
             is_mute: op.joint || op.is_conditional(),
             as_it_came: Some(Rc::clone(&op.past)),
@@ -224,7 +238,8 @@ impl KeyState {
     }
 
     /// Adds an operation that has been delivered and not submitted; [`KeyState::reconcile`] follows.
-    pub fn delivered(&mut self, op: Operation) {
+    pub fn delivered(&mut self, mut op: Operation) {
+        list::name_elements(&mut op);
         self.pending.insert(op.dot);
         self.add(op);
     }
@@ -248,6 +263,7 @@ impl KeyState {
             let mut actual = Actual {
                 content: Content::absent(),
                 trace: Some((Root::Empty, Vec::new())),
+                ..Actual::base()
             };
             let stay = self
                 .operations
@@ -266,6 +282,8 @@ impl KeyState {
             let left = entries::left_by(&self.base, &self.operations, &op);
             op.effect.learn(left);
         }
+        let learns = is_late || self.calls_for_learning(&op);
+        self.learn_pop(&mut op);
         for older in self.operations.iter().rev().take(JUDGED_MAX) {
             if let Some((rule, winner, loser)) = judge(&op, older) {
                 self.losses.push(Loss {
@@ -291,6 +309,9 @@ impl KeyState {
         self.operations.push(op);
         if is_late {
             self.learn_again();
+        }
+        if learns {
+            self.learn_pops();
         }
     }
 
@@ -335,6 +356,7 @@ impl KeyState {
     /// The value could not be read after all; the next reconcile tries again.
     pub fn snapshot_failed(&mut self) {
         self.snapshot = false;
+        self.listed.is_reading = false;
     }
 
     /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`. A key that has
@@ -343,7 +365,7 @@ impl KeyState {
     pub fn reconcile(&mut self, me: SiteIx, txn: TxnId, now_ms: u64, may_script: bool) -> Repair {
         let before = self.waiting_for.take();
         self.dirty = false;
-        if self.snapshot {
+        if self.snapshot || self.listed.is_reading {
             return Repair::default();
         }
         let repair = self.compare(me, txn, may_script);
@@ -386,6 +408,9 @@ impl KeyState {
                 };
             }
         }
+        if let Some(repair) = self.read_list(demanded) {
+            return repair;
+        }
         let is_placed = |op: &Operation| entries::replayed(op, Vec::new).as_ref().is_some_and(needs_script);
         if !may_script && self.operations.iter().any(is_placed) {
             (self.waiting_for, self.demanded) = (Some(me), demanded);
@@ -412,164 +437,7 @@ impl KeyState {
         });
         Repair {
             commands,
-            ship_state: false,
-        }
-    }
-
-    fn replay(&mut self, me: SiteIx, txn: TxnId, out_of_reach: bool, demanded: bool) -> Repair {
-        let canonical = canonical(&self.operations);
-        let trace = self.held.expected().trace.clone();
-        let order: Vec<Dot> = canonical
-            .order
-            .iter()
-            .map(|&at| self.operations[at].dot)
-            .collect();
-        let unknown_root = canonical.root == Root::Base;
-        let contested = canonical.order.iter().any(|&at| self.operations[at].contested);
-        let is_derived = |&at: &usize| matches!(self.operations[at].effect, Effect::Derived);
-        let derived = canonical.order.iter().any(is_derived);
-        let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
-        let tainted = contested || (decided && (unknown_root || derived));
-        let arbiter = arbiter(&self.operations, &canonical.order);
-        // Repairs by element have brought the database to where no order of operations tells how.
-        let lost = unknown_root && trace.is_none() && !self.is_in_flight();
-        if demanded || arbiter == Some(me) && (tainted || lost) {
-            if self.held.adds_entries() {
-                self.demanded = demanded;
-                return Repair::default();
-            }
-            let can_tell = demanded || contested || derived || trace.is_some();
-            if let Some(other) = self.who_can_tell(me, &canonical.order).filter(|_| !can_tell) {
-                self.waiting_for = Some(other);
-                return Repair::default();
-            }
-            return self.ship(&canonical, trace, derived, txn);
-        }
-        if let Some((root, done)) = &trace
-            && *root == canonical.root
-            && order.starts_with(done)
-            && !contested
-        {
-            let missing = canonical.order[done.len()..].to_vec();
-            let mut repair = self.submit_verbatim(&missing, &canonical.order, txn);
-            self.repair_expiry(txn, &mut repair);
-            return repair;
-        }
-        if unknown_root || tainted {
-            self.waiting_for = arbiter;
-            return Repair::default();
-        }
-        let mut repair = self.submit_restart(canonical.root, &canonical.order, txn);
-        self.repair_expiry(txn, &mut repair);
-        repair
-    }
-
-    /// What is shipped claims all that is known, so it is brought about first where that can be done.
-    fn ship(
-        &mut self,
-        canonical: &Canonical,
-        trace: Option<(Root, Vec<Dot>)>,
-        derived: bool,
-        txn: TxnId,
-    ) -> Repair {
-        let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
-        // What a value that stands at the trace's root had in it has been executed, too.
-        let root = trace.as_ref().and_then(|(root, _)| match root {
-            Root::State(dot) => self.operations.iter().find(|op| op.dot == *dot),
-            Root::Base | Root::Empty => None,
-        });
-        let is_missing = |&at: &usize| {
-            let op = &self.operations[at];
-            // Executed for one of its keys, it would change the others, too: its origin has it.
-            let is_its = op.effect != Effect::Derived && !root.is_some_and(|root| root.sees(op.dot));
-            is_its
-                && match &done {
-                    Some(done) => !done.contains(&op.dot),
-                    None => self.pending.contains(&op.dot),
-                }
-        };
-        let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
-        let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
-        let repair = match canonical.root != Root::Base && !stands && !derived {
-            true => self.submit_restart(canonical.root, &canonical.order, txn),
-            // What stands behind it in the order may have been executed already.
-            false => self.submit_verbatim(&missing, &[], txn),
-        };
-        Repair {
-            ship_state: true,
-            ..repair
-        }
-    }
-
-    /// The site that is asked for the value in place of this one, which cannot tell what of the others' operations is
-    /// in its own: that of the latest of them.
-    fn who_can_tell(&self, me: SiteIx, order: &[usize]) -> Option<SiteIx> {
-        let ops = order.iter().map(|&at| &self.operations[at]);
-        let passed_over = ops.filter(|op| op.dot.site != me && !self.pending.contains(&op.dot));
-        let latest = passed_over.max_by_key(|op| op.order()).filter(|_| self.doubtful);
-        latest.map(|op| op.dot.site)
-    }
-
-    fn submit_verbatim(&mut self, missing: &[usize], order: &[usize], txn: TxnId) -> Repair {
-        if missing.is_empty() {
-            return Repair::default();
-        }
-        for &at in missing {
-            self.pending.remove(&self.operations[at].dot);
-        }
-        let replayed = missing.iter().map(|&at| self.replayed(at, order));
-        let (commands, steps) = replayed.unzip();
-        self.held.submit(Flight {
-            txn,
-            restart: None,
-            steps,
-        });
-        Repair {
-            commands,
-            ship_state: false,
-        }
-    }
-
-    /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
-    /// Nothing of what stands behind it in this order has been executed.
-    fn replayed(&self, at: usize, order: &[usize]) -> (Bytes, Step) {
-        let op = &self.operations[at];
-        let kept = || {
-            let behind = order.iter().skip_while(|&&other| other != at).skip(1);
-            let behind: BTreeSet<usize> = behind.copied().collect();
-            let beside = (0..self.operations.len()).filter(|other| !behind.contains(other));
-            entries::unseen(op, beside.map(|other| &self.operations[other]))
-        };
-        let step = Step::of(op);
-        match entries::replayed(op, kept) {
-            Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
-            None if op.is_elementwise() => (render(&self.key, &op.effect), step),
-            None => (unconditional(&op.raw), step),
-        }
-    }
-
-    fn submit_restart(&mut self, root: Root, order: &[usize], txn: TxnId) -> Repair {
-        self.pending.clear();
-        let state = match root {
-            Root::State(dot) => self.operations.iter().find(|op| op.dot == dot),
-            Root::Base | Root::Empty => None,
-        };
-        let first = state.map_or(Effect::Del, |op| op.effect.clone());
-        let mut commands = vec![state.map_or_else(|| render(&self.key, &Effect::Del), |op| op.raw.clone())];
-        let mut steps = vec![Step::repair(first)];
-        for &at in order {
-            let (command, step) = self.replayed(at, order);
-            commands.push(command);
-            steps.push(step);
-        }
-        self.held.submit(Flight {
-            txn,
-            restart: Some(root),
-            steps,
-        });
-        Repair {
-            commands,
-            ship_state: false,
+            ..Repair::default()
         }
     }
 

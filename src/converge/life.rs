@@ -14,7 +14,7 @@
 mod presence;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use bytes::Bytes;
 use self::presence::Presence;
 use super::content::{Content, Kind, kind_of};
 use super::evaluate::{evaluate_value, is_reset, is_write};
+use super::list::Taken;
 use super::operation::Operation;
 use crate::causality::{Dot, Hlc, Seq, Vector};
 use crate::command::effect::{Effect, SetExpiry};
@@ -34,6 +35,9 @@ const CHAINS_OPEN: usize = 8;
 pub(super) struct Life {
     /// What is folded, with all that was superseded; its values mean nothing.
     base: Content,
+    /// The same on what was read of the own database.
+    read: Option<Content>,
+    is_hidden: bool,
     ghosts: Vec<Ghost>,
     enders: Vec<Operation>,
     /// All that ended something, also those whose past is in another one's.
@@ -60,6 +64,8 @@ impl Life {
     pub fn new() -> Life {
         Life {
             base: Content::unknown(),
+            read: None,
+            is_hidden: false,
             ghosts: Vec::new(),
             enders: Vec::new(),
             ended: BTreeSet::new(),
@@ -81,7 +87,9 @@ impl Life {
         self.note(op);
         if is_late {
             // What empties a whole database meets a key when others have already seen it.
-            self.review(op, operations);
+            let mut operations = operations.to_vec();
+            operations.push(op.clone());
+            self.review(&operations);
         } else if self.ends(op, operations) {
             self.end(op);
         }
@@ -107,13 +115,13 @@ impl Life {
     }
 
     /// All is asked again, in an order that causality allows.
-    fn review(&mut self, late: &Operation, operations: &[Operation]) {
+    fn review(&mut self, operations: &[Operation]) {
         self.enders.clear();
         self.ended.clear();
         self.presence.forget_views();
         // In a chain only the first can have found no key.
         let ghosts = self.ghosts.iter().map(Ghost::first);
-        let there = operations.iter().chain([late]).map(Cow::Borrowed);
+        let there = operations.iter().map(Cow::Borrowed);
         let mut all: Vec<Cow<'_, Operation>> = ghosts.chain(there).collect();
         all.sort_by_key(|op| op.past.entries().map(|(_, seq)| seq).sum::<Seq>());
         let all: Vec<Operation> = all.into_iter().map(Cow::into_owned).collect();
@@ -142,7 +150,13 @@ impl Life {
         if !self.may_be_gone() {
             return false;
         }
-        let known = (!self.has_state).then(|| self.presence.ends(op, &self.base));
+        let known = (!self.has_state).then(|| {
+            let base = match &self.read {
+                Some(read) if !self.is_hidden => read,
+                _ => &self.base,
+            };
+            self.presence.ends(op, base)
+        });
         known.flatten().unwrap_or_else(|| self.looks_gone(op, operations))
     }
 
@@ -158,8 +172,8 @@ impl Life {
                 .filter(|other| other.dot != op.dot && op.is_after(other)),
         );
         let found = match past.is_empty() {
-            true => self.base.kind,
-            false => evaluate_value(&self.base, &past).kind,
+            true => self.base().kind,
+            false => evaluate_value(self.base(), &past).kind,
         };
         let is_gone = match found {
             Kind::Absent => true,
@@ -170,14 +184,21 @@ impl Life {
             return is_gone;
         }
         past.push(op);
-        evaluate_value(&self.base, &past).kind == Kind::Absent
+        evaluate_value(self.base(), &past).kind == Kind::Absent
     }
 
     /// Whether the key can be known to have gone. On a base that is not known, removals of elements tell nothing.
     fn may_be_gone(&self) -> bool {
-        let kind = self.base.kind;
+        let kind = self.base().kind;
         let is_open = matches!(kind, Kind::Unknown | Kind::Other) || kind == self.presence.kind();
-        self.has_reset || !self.base.rest_unknown || !is_open
+        self.has_reset || !self.base().rest_unknown || !is_open
+    }
+
+    fn base(&self) -> &Content {
+        match &self.read {
+            Some(read) if !self.is_hidden => read,
+            _ => &self.base,
+        }
     }
 
     /// An operation was superseded.
@@ -220,6 +241,41 @@ impl Life {
         self.ghosts.len()
     }
 
+    /// All that were superseded and are not folded.
+    pub fn all_ghosts(&self) -> impl Iterator<Item = Cow<'_, Operation>> {
+        self.ghosts.iter().flat_map(Ghost::all)
+    }
+
+    /// What is folded, on what was not read.
+    pub fn folded(&self) -> &Content {
+        &self.base
+    }
+
+    /// A list was read: the base is this. [`Life::learn`] follows.
+    pub fn learn_base(&mut self, base: &Content) {
+        self.read = Some(base.clone());
+    }
+
+    /// What pops took is known now, or known better. Where the base is hidden, what was read of it does not count:
+    /// other sites could not read it.
+    pub fn learn(&mut self, took: &BTreeMap<Dot, Option<Taken>>, operations: &[Operation], is_hidden: bool) {
+        self.is_hidden = is_hidden;
+        let teach = |op: &mut Operation| {
+            if let (Effect::ListPop { took: known, .. }, Some(found)) = (&mut op.effect, took.get(&op.dot)) {
+                known.clone_from(found);
+            }
+        };
+        self.ghosts.iter_mut().for_each(|ghost| teach(&mut ghost.last));
+        let mut operations = operations.to_vec();
+        operations.iter_mut().for_each(teach);
+        self.presence = Presence::new();
+        for op in self.ghosts.iter().flat_map(Ghost::all) {
+            self.presence.note(&op);
+        }
+        operations.iter().for_each(|op| self.presence.note(op));
+        self.review(&operations);
+    }
+
     /// The last of each chain of ghosts: those before it have seen as much of other sites. What a ghost that stays has
     /// not seen must stay, too: a DEL among them would cover it in the base.
     pub fn latest_ghosts(&self) -> impl Iterator<Item = &Operation> {
@@ -237,6 +293,7 @@ impl Life {
         let gone: Vec<&Operation> = folded.iter().chain(&ghosts).collect();
         if !gone.is_empty() {
             self.base = evaluate_value(&self.base, &gone);
+            self.read = self.read.as_ref().map(|read| evaluate_value(read, &gone));
         }
         self.forget(seen, kept);
     }
@@ -248,6 +305,7 @@ impl Life {
             !seen.includes(ghost.last.dot)
         });
         self.base = Content::unknown();
+        (self.read, self.is_hidden) = (None, false);
         self.forget(seen, kept);
     }
 
@@ -270,12 +328,12 @@ impl Life {
 /// Whether it tells that a key of this type had gone, beside removals of elements.
 fn tells_of_end(effect: &Effect, kind: Kind) -> bool {
     let own = kind_of(effect);
-    // What is done to a stream's groups takes nothing of it.
-    let is_of_groups = matches!(
+    // What is done to a stream's groups takes nothing of it, and what is done within a list leaves one.
+    let is_within = matches!(
         (own, kind),
-        (Kind::Stream, Kind::Other) | (Kind::Other, Kind::Stream)
+        (Kind::Stream | Kind::List, Kind::Other) | (Kind::Other, Kind::Stream | Kind::List)
     );
-    is_reset(effect) || own != Kind::Unknown && own != kind && !is_of_groups
+    is_reset(effect) || own != Kind::Unknown && own != kind && !is_within
 }
 
 impl Ghost {
@@ -286,6 +344,8 @@ impl Ghost {
         last.dot.site == site
             && last.dot.seq < next.dot.seq
             && last.effect == next.effect
+            // What each took is another thing, known or not.
+            && !matches!(last.effect, Effect::ListPop { .. })
             && !last.is_state()
             && !next.is_state()
             && others.all(|((of, one), (_, other))| of == site || one == other)
@@ -395,7 +455,25 @@ fn shape(effect: &Effect) -> Effect {
             member: copy(member),
             delta: 0.0,
         },
-        Effect::Restore { .. } | Effect::Opaque | Effect::Derived => Effect::Opaque,
+        Effect::ListPush { left, elements } => Effect::ListPush {
+            left: *left,
+            elements: elements
+                .iter()
+                .map(|(name, _)| (copy(name), Bytes::new()))
+                .collect(),
+        },
+        Effect::ListPop { left, count, took } => Effect::ListPop {
+            left: *left,
+            count: *count,
+            took: took
+                .as_ref()
+                .map(|took| took.iter().map(|(name, _)| (copy(name), None)).collect()),
+        },
+        Effect::Restore { .. }
+        | Effect::ListInsert { .. }
+        | Effect::ListRemove { .. }
+        | Effect::Opaque
+        | Effect::Derived => Effect::Opaque,
         Effect::Del => Effect::Del,
         Effect::Expire { at_unix_ms } => Effect::Expire {
             at_unix_ms: *at_unix_ms,

@@ -101,6 +101,7 @@ fn removes(op: &Operation) -> bool {
             | Effect::SortedRemove(_)
             | Effect::StreamRemove(_)
             | Effect::StreamTrim(_)
+            | Effect::ListPop { .. }
     )
 }
 

@@ -20,6 +20,7 @@ mod expiry;
 pub mod io;
 mod key;
 mod life;
+mod list;
 mod losses;
 pub mod mutation;
 mod operation;

@@ -4,9 +4,11 @@
 
 mod commands;
 mod database;
+mod load;
 mod world;
 
-use world::{Load, World};
+use load::Load;
+use world::World;
 
 /// Histories per load; a longer search sets it higher.
 const SEEDS: u64 = 400;
@@ -90,27 +92,29 @@ fn types_that_fight_for_a_key() {
 }
 
 #[test]
+fn lists_by_element() {
+    let load = Load {
+        lists: true,
+        queue: true,
+        ..Load::default()
+    };
+    run_short(load, 0..3 * SEEDS);
+    run_sizes(load);
+    let load = Load { queue: false, ..load };
+    run_sizes(load);
+    run_sizes(Load { expiry: true, ..load });
+    run_sizes(Load { sets: true, ..load });
+}
+
+#[test]
 fn lists_by_replay() {
-    run(
-        Load {
-            sites: 3,
-            writes: 40,
-            keys: 1,
-            lists: true,
-            ..Load::default()
-        },
-        0..SEEDS,
-    );
-    run(
-        Load {
-            sites: 4,
-            writes: 60,
-            keys: 2,
-            lists: true,
-            ..Load::default()
-        },
-        0..SEEDS / 2,
-    );
+    let load = Load {
+        edits: true,
+        ..Load::default()
+    };
+    run(Load { keys: 1, ..load }, 0..SEEDS);
+    run_sizes(load);
+    run_sizes(Load { lists: true, ..load });
 }
 
 #[test]

@@ -54,6 +54,8 @@ impl Operation {
     pub fn is_elementwise(&self) -> bool {
         match &self.effect {
             Effect::Opaque | Effect::Derived | Effect::Restore { .. } => false,
+            Effect::ListPush { .. } => !self.is_state(),
+            Effect::ListPop { took, .. } => took.is_some(),
             // What a trim to a length took away may depend on what has no rules by element.
             Effect::StreamAdd { trim: Some(trim), .. } | Effect::StreamTrim(trim) => trim.is_known(),
             _ => true,
@@ -100,6 +102,8 @@ impl Operation {
             Effect::Bits(bits) => bits.get(at).map(|(name, _)| name),
             Effect::HashSet(pairs) => pairs.get(at).map(|(field, _)| field),
             Effect::SortedAdd(pairs) => pairs.get(at).map(|(_, member)| member),
+            Effect::ListPush { elements, .. } => elements.get(at).map(|(name, _)| name),
+            Effect::ListPop { took, .. } => took.as_ref()?.get(at).map(|(name, _)| name),
             Effect::StreamAdd { id: name, .. }
             | Effect::HashCount { field: name, .. }
             | Effect::SortedCount { member: name, .. } => (at == 0).then_some(name),
@@ -117,6 +121,7 @@ impl Operation {
             Effect::Bits(bits) => bit_of(bits, element).is_some(),
             Effect::HashSet(pairs) => pairs.iter().any(|(field, _)| field == element),
             Effect::SortedAdd(pairs) => pairs.iter().any(|(_, member)| member == element),
+            Effect::ListPop { took: Some(took), .. } => took.iter().any(|(name, _)| name == element),
             _ => false,
         }
     }
@@ -132,6 +137,7 @@ impl Operation {
                 | Effect::Bits(_)
                 | Effect::HashSet(_)
                 | Effect::SortedAdd(_)
+                | Effect::ListPop { .. }
         )
     }
 
@@ -180,6 +186,9 @@ impl Operation {
                 | Effect::StreamAdd { .. }
                 | Effect::StreamRemove(_)
                 | Effect::StreamTrim(_)
+                // What a pop took, others' pops that saw it did not.
+                | Effect::ListPush { .. }
+                | Effect::ListPop { .. }
                 | Effect::Opaque
                 | Effect::Derived
         )

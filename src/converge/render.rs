@@ -72,6 +72,10 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
         | Effect::StreamRemove(_)
         | Effect::StreamTrim(_)
         | Effect::StreamSplice(_) => return of_stream(key, effect),
+        Effect::ListPush { .. }
+        | Effect::ListPop { .. }
+        | Effect::ListInsert { .. }
+        | Effect::ListRemove { .. } => return of_list(key, effect),
         Effect::Expire { at_unix_ms: None } => (b"PERSIST", Vec::new()),
         Effect::Expire { at_unix_ms: Some(ms) } => {
             owned.push(ms.to_string().into_bytes());
@@ -89,6 +93,36 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
     all.extend(args);
     all.extend(owned.iter().map(Vec::as_slice));
     command(&all)
+}
+
+fn of_list(key: &[u8], effect: &Effect) -> Bytes {
+    let count;
+    let words: Vec<&[u8]> = match effect {
+        Effect::ListPush { left, elements } => {
+            let name: &[u8] = if *left { b"LPUSH" } else { b"RPUSH" };
+            let values = elements.iter().map(|(_, value)| value.as_ref());
+            [name, key].into_iter().chain(values).collect()
+        }
+        Effect::ListPop {
+            left, count: many, ..
+        } => {
+            count = many.to_string();
+            vec![if *left { b"LPOP" } else { b"RPOP" }, key, count.as_bytes()]
+        }
+        Effect::ListInsert {
+            before,
+            pivot,
+            element,
+        } => {
+            let side: &[u8] = if *before { b"BEFORE" } else { b"AFTER" };
+            vec![b"LINSERT", key, side, pivot, &element.1]
+        }
+        Effect::ListRemove { left, element } => {
+            vec![b"LREM", key, if *left { b"1" } else { b"-1" }, &element.1]
+        }
+        _ => Vec::new(),
+    };
+    command(&words)
 }
 
 /// An element of a HyperLogLog behind its name.

@@ -4,7 +4,10 @@
 //! timestamp. It is the same at every site, and deterministic commands executed in the same
 //! order from the same root give the same value.
 
+use std::collections::BTreeSet;
+
 use super::cover::join;
+use super::list::{took_nothing, took_only};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::causality::{Dot, SiteIx, Vector};
@@ -46,10 +49,17 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
             && !state.is_some_and(|state| state.sees(op.dot))
             && !reset.as_ref().is_some_and(|past| past.includes(op.dot))
     };
+    // A pop has no place in it either, if what it took is gone with that.
+    let is_empty = root_of(operations, state) == Root::Empty;
+    let gone = reset.as_ref().filter(|_| is_empty);
     let remaining = (0..operations.len())
         .filter(|&at| is_left(&operations[at]))
+        .filter(|&at| !gone.is_some_and(|past| took_only(&operations[at], past)))
         .collect();
-    let order = sort(operations, remaining);
+    let mut order = sort(operations, remaining);
+    // What several took is taken once.
+    let mut taken = BTreeSet::new();
+    order.retain(|&at| !took_nothing(&operations[at], &mut taken));
     let is_set = |&at: &usize| matches!(operations[at].effect, Effect::Set { .. });
     // Whatever a SET had seen is gone, so nothing but earlier SETs stands before the last one.
     match order.iter().rposition(is_set) {

@@ -36,9 +36,10 @@ impl Settled {
         }
     }
 
-    /// The transaction has come back, or will never be executed.
-    pub fn release(&mut self, txn: TxnId) {
-        self.outstanding.retain(|(held, _)| *held != txn);
+    /// The transaction has come back, or will never be executed; what was held for it.
+    pub fn release(&mut self, txn: TxnId) -> Option<Vector> {
+        let at = self.outstanding.iter().position(|(held, _)| *held == txn)?;
+        self.outstanding.remove(at).map(|(_, before)| before)
     }
 
     /// What may be announced, given what has been observed.

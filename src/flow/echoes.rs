@@ -10,13 +10,14 @@ use super::events::{Effects, Event, Removed};
 use super::journal::Journal;
 use super::outbound::{Boundary, Progress, State, Stop, StreamError, arg};
 use super::site::Site;
-use super::txn::Outcome;
+use super::txn::{Outcome, Reader};
 use crate::command::{Class, Control, EffectClass, KeyRule, Spec};
 use crate::converge::TxnId;
 use crate::converge::mutation::{Mutation, off};
 use crate::echo::Marker;
 use crate::op::{FLAG_KEYS_INSIDE, Row};
 use crate::resp::encode;
+use crate::value::{self, Value};
 
 #[derive(Debug)]
 pub(super) struct Echo {
@@ -70,7 +71,7 @@ impl<J: Journal> Site<J> {
         if let Some(txn) = txn
             && will_answer
             && txn.outcome.is_none()
-            && txn.ships().next().is_some()
+            && txn.reads().next().is_some()
         {
             return Ok(Progress::Stop(Stop::Replies));
         }
@@ -211,16 +212,31 @@ impl<J: Journal> Site<J> {
         Ok(())
     }
 
-    /// Values that were read in the transaction become operations, right behind it.
+    /// Values that were read in the transaction become operations, right behind it, or stay here.
     fn ship_values(&mut self, txn: Option<TxnId>, buf: &[u8]) {
         let Some(txn) = self.past.in_flight.iter().find(|known| Some(known.id) == txn) else {
             return;
         };
+        let id = txn.id;
         let Some(Outcome::Executed(dumps)) = txn.outcome.clone() else {
             return;
         };
-        let ships: Vec<(u64, u32, Bytes)> = txn.ships().map(|(f, db, key)| (f, db, key.clone())).collect();
-        for ((fingerprint, db, key), dump) in ships.into_iter().zip(dumps) {
+        let reads: Vec<(u64, u32, Bytes, Reader)> = txn
+            .reads()
+            .map(|((fingerprint, db, key), reader)| (fingerprint, db, key.clone(), reader))
+            .collect();
+        for ((fingerprint, db, key, reader), dump) in reads.into_iter().zip(dumps) {
+            if reader == Reader::Me {
+                let found = list_in(dump.payload.as_ref());
+                self.events.push_back(Event::Read {
+                    fingerprint,
+                    db,
+                    key,
+                    txn: id,
+                    found,
+                });
+                continue;
+            }
             let mut command = BytesMut::new();
             let class = match &dump.payload {
                 None => {
@@ -248,6 +264,17 @@ impl<J: Journal> Site<J> {
             });
             self.reading.rows_seen += 1;
         }
+    }
+}
+
+/// The elements of a list that was read; no key is an empty one.
+fn list_in(payload: Option<&Bytes>) -> Option<Vec<Bytes>> {
+    let Some(payload) = payload else {
+        return Some(Vec::new());
+    };
+    match value::decode(payload) {
+        Ok(Value::List(elements)) => Some(elements),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::journal::Journal;
 use super::site::{Barrier, Site};
-use super::txn::{Outcome, Txn};
+use super::txn::{Outcome, Reader, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
 use crate::command::effect::Effect;
@@ -30,6 +30,19 @@ pub(super) enum Event {
         txn: Option<TxnId>,
         /// What it did.
         effects: Effects,
+    },
+    /// A list was read for this site alone; `None` if it is none.
+    Read {
+        /// Fingerprint of (db, key).
+        fingerprint: u64,
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+        /// The transaction in which it was read.
+        txn: TxnId,
+        /// The elements.
+        found: Option<Vec<Bytes>>,
     },
     /// This row is a value that was read for the others.
     Shipped {
@@ -90,7 +103,7 @@ impl<J: Journal> Site<J> {
     pub(super) fn handle_events(&mut self, batch: Option<&Rc<Batch>>) {
         let count = batch.map_or(0, |batch| batch.count());
         let mut next = 0;
-        let before = self.past.observed.clone();
+        let mut before = self.past.observed.clone();
         while let Some(event) = self.events.pop_front() {
             match event {
                 Event::Rows(upto) if upto > count => {
@@ -107,7 +120,24 @@ impl<J: Journal> Site<J> {
                     seq,
                     txn,
                     effects,
-                } => self.echoed(site, seq, txn, effects),
+                } => {
+                    if let Some(held) = self.echoed(site, seq, txn, effects) {
+                        before.meet(&held);
+                    }
+                }
+                Event::Read {
+                    fingerprint,
+                    db,
+                    key,
+                    txn,
+                    found,
+                } => {
+                    // It is not repaired before that is compared.
+                    if let Some(held) = self.settled.release(txn) {
+                        before.meet(&held);
+                    }
+                    self.converge.read((fingerprint, db, &key), found.as_deref());
+                }
                 Event::Shipped { row } if row >= count => {
                     self.events.push_front(Event::Shipped { row });
                     break;
@@ -124,7 +154,7 @@ impl<J: Journal> Site<J> {
         for event in &mut self.events {
             match event {
                 Event::Rows(row) | Event::Shipped { row } => *row -= count,
-                Event::Echo { .. } => {}
+                Event::Echo { .. } | Event::Read { .. } => {}
             }
         }
         self.hold_if_at_fault(&before);
@@ -252,7 +282,8 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    fn echoed(&mut self, site: SiteIx, seq: Seq, txn: Option<TxnId>, effects: Effects) {
+    /// Gives what had been held for the transaction, if something was to be read in it and was not.
+    fn echoed(&mut self, site: SiteIx, seq: Seq, txn: Option<TxnId>, effects: Effects) -> Option<Vector> {
         let before = self.past.observed.clone();
         if site != self.me && seq > before.get(site) {
             self.counters.applied += seq - before.get(site);
@@ -266,25 +297,29 @@ impl<J: Journal> Site<J> {
             }
         }
         let place = self.past.in_flight.iter().position(|known| Some(known.id) == txn);
-        let Some(txn) = place.and_then(|place| self.past.in_flight.remove(place)) else {
-            return;
-        };
+        let txn = place.and_then(|place| self.past.in_flight.remove(place))?;
         if place.is_some_and(|place| place < self.unsent) {
             self.unsent -= 1;
         }
         self.in_flight_bytes = self.in_flight_bytes.saturating_sub(txn.bytes);
-        self.settled.release(txn.id);
+        let has_read = matches!(&txn.outcome, Some(Outcome::Executed(dumps)) if !dumps.is_empty());
+        let for_me = txn.reads().any(|(_, reader)| reader == Reader::Me);
+        let held = match has_read && for_me {
+            true => None,
+            false => self.settled.release(txn.id),
+        };
         self.marks.seen = self.marks.seen.max(txn.captured);
         if let Barrier::Sent(id) = self.barrier
             && id == txn.id
         {
             self.passed_barrier();
         }
-        self.fold_effects(&txn, &effects);
+        self.fold_effects(&txn, &effects, has_read);
+        held.filter(|_| for_me)
     }
 
     /// Tells each key in conflict which of its commands took effect.
-    fn fold_effects(&mut self, txn: &Txn, effects: &Effects) {
+    fn fold_effects(&mut self, txn: &Txn, effects: &Effects, has_read: bool) {
         let shares = txn.shares();
         let mut told: Vec<(u64, u32, &Bytes)> = Vec::new();
         for (fingerprint, db, key, _) in &shares {
@@ -298,10 +333,9 @@ impl<J: Journal> Site<J> {
             let took = effects.of((key.1, key.2), &places);
             self.converge.echoed(key, txn.id, &took);
         }
-        let read = matches!(&txn.outcome, Some(Outcome::Executed(dumps)) if !dumps.is_empty());
-        if !read {
-            for (fingerprint, db, key) in txn.ships() {
-                self.converge.ship_failed((fingerprint, db, key));
+        if !has_read {
+            for (key, _) in txn.reads() {
+                self.converge.ship_failed(key);
             }
         }
         self.contest();

@@ -108,7 +108,7 @@ impl<J: Journal> Site<J> {
             db: 0,
             key: Bytes::new(),
             commands,
-            ship_state: false,
+            reads: None,
         });
     }
 

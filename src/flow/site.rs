@@ -10,7 +10,7 @@ use super::marks::Marks;
 use super::outbound::Reading;
 use super::peers::{Ack, PeerState, Peers};
 use super::restore::Restore;
-use super::txn::{Outcome, Txn};
+use super::txn::{Outcome, Reader, Txn};
 use crate::causality::{Clock, Dot, Hlc, Roster, Seq, SiteIx, Vector};
 use crate::command::Learned;
 use crate::converge::{Converge, KeyRepair, Settled, TxnId};
@@ -416,13 +416,15 @@ pub(super) fn push_repair(txn: &mut Txn, repair: KeyRepair) {
     } = repair;
     txn.commands += repair.commands.len();
     txn.bytes += repair.commands.iter().map(bytes::Bytes::len).sum::<usize>();
-    let (commands, ship_state) = (repair.commands, repair.ship_state);
+    let for_all = repair.ship_state.then_some(Reader::All);
+    let reads = for_all.or(repair.read.then_some(Reader::Me));
+    let commands = repair.commands;
     txn.pieces.push(super::txn::Piece::Repair {
         fingerprint,
         db,
         key,
         commands,
-        ship_state,
+        reads,
     });
 }
 

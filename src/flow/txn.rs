@@ -62,9 +62,18 @@ pub enum Piece {
         key: Bytes,
         /// In RESP.
         commands: Vec<Bytes>,
-        /// Read the value behind them: PEXPIRETIME is not in Redis 6.2, so PTTL and TIME stand for it.
-        ship_state: bool,
+        /// Whether the value is read behind them: PEXPIRETIME is not in Redis 6.2, so PTTL and TIME stand for it.
+        reads: Option<Reader>,
     },
+}
+
+/// For whom a value is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// It becomes an operation of this site.
+    All,
+    /// For this site alone.
+    Me,
 }
 
 impl Piece {
@@ -99,9 +108,7 @@ impl Piece {
     fn read(&self) -> Option<&Bytes> {
         match self {
             Piece::Repair {
-                key,
-                ship_state: true,
-                ..
+                key, reads: Some(_), ..
             } => Some(key),
             _ => None,
         }
@@ -120,7 +127,7 @@ pub(super) struct Watch {
 /// What came of a transaction, told by its replies.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// Executed; the values read for each key that was to be shipped, in order.
+    /// Executed; the values read for each key that was to be read, in order.
     Executed(Vec<Dump>),
     /// Nothing of it was executed, and it can be tried again.
     Refused,
@@ -196,16 +203,16 @@ impl Txn {
         }
     }
 
-    /// Whether values are to be read in it.
-    pub fn ships(&self) -> impl Iterator<Item = (u64, u32, &Bytes)> {
+    /// The values that are to be read in it, and for whom.
+    pub fn reads(&self) -> impl Iterator<Item = ((u64, u32, &Bytes), Reader)> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Repair {
                 fingerprint,
                 db,
                 key,
-                ship_state: true,
+                reads: Some(reader),
                 ..
-            } => Some((*fingerprint, *db, key)),
+            } => Some(((*fingerprint, *db, key), *reader)),
             _ => None,
         })
     }

@@ -258,7 +258,10 @@ fn lists_and_opaque_values_are_the_same_everywhere() {
             later("RPUSH #l a", "LPUSH #l b", "LLEN #l", "3").on("RPUSH #l base"),
             later("DEL #l", "RPUSH #l c", "LRANGE #l 0 -1", "[c]").on("RPUSH #l a b"),
             later("LPOP #l", "RPUSH #l d", "LRANGE #l 0 -1", "[b d]").on("RPUSH #l a b"),
-            later("LPOP #l", "LPOP #l", "LRANGE #l 0 -1", SAME).on("RPUSH #l a b c"),
+            later("LPOP #l", "LPOP #l", "LRANGE #l 0 -1", "[b c]").on("RPUSH #l a b c"),
+            later("LPOP #l", "RPOP #l", "LRANGE #l 0 -1", "[b]").on("RPUSH #l a b c"),
+            later("LPOP #l 2", "RPOP #l 2", "EXISTS #l", "0").on("RPUSH #l a b c"),
+            later("LPOP #l", "LSET #l 0 z", "LRANGE #l 0 -1", SAME).on("RPUSH #l a b c"),
             later("APPEND #k yy", "APPEND #k zzz", "STRLEN #k", "6").on("SET #k x"),
             later("SETRANGE #k 0 AB", "SETRANGE #k 4 EF", "GET #k", "ABcdEF").on("SET #k abcdef"),
         ],
@@ -347,6 +350,41 @@ fn the_same_keys_set_from_both_sides_converge() {
         .map(|s| s.sum("conflicts"))
         .sum();
     assert!(conflicts > 0, "the sites counted their conflicts");
+}
+
+/// Both sites push to one queue and one of them consumes it, over a working link.
+#[test]
+fn a_queue_loses_nothing_and_gives_nothing_out_twice() {
+    const ROUNDS: usize = 60;
+    let cluster = Cluster::new(2);
+    let mut clients = [cluster.client(0), cluster.client(1)];
+    let push = |site: usize, n: usize| words(&format!("LPUSH q {site}-{n}"));
+    let first: Vec<_> = (0..2_000).map(|n| push(2, n)).collect();
+    clients[0].pipeline(&first);
+    cluster.converge();
+    let (mut popped, mut pushed) = (Vec::new(), 2_000);
+    for round in 0..ROUNDS {
+        for (site, client) in clients.iter_mut().enumerate() {
+            let mut commands: Vec<_> = (round * 30..(round + 1) * 30).map(|n| push(site, n)).collect();
+            pushed += commands.len();
+            if site == 0 {
+                commands.extend((0..20).map(|_| words("RPOP q")));
+            }
+            let replies = client.pipeline(&commands);
+            popped.extend(replies.iter().skip(30).map(Reply::text));
+        }
+    }
+    cluster.converge();
+    let left = clients[1].run("LRANGE q 0 -1");
+    let mut all: Vec<String> = left.array().iter().map(Reply::text).chain(popped).collect();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(
+        (count, all.len()),
+        (pushed, pushed),
+        "what is there and given out, and each once"
+    );
 }
 
 /// One write of random type to one of a few keys.

@@ -150,7 +150,7 @@ impl Applier {
             let marker = site.marker(txn);
             let link = self.chain.link(self.replies.unanswered());
             let encoded = txn.encode(&marker, &link);
-            let reads = txn.ships().next().is_some();
+            let reads = txn.reads().next().is_some();
             self.replies.sent(Pending {
                 txn: id,
                 before: link.before(),

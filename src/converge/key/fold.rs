@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::KeyState;
 use super::held::Actual;
+use super::listed::Listed;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::effect::Effect;
-use crate::converge::content::{Content, Kind};
+use crate::converge::content::{Content, Kind, kind_of};
 use crate::converge::difference::difference;
 use crate::converge::entries;
 use crate::converge::evaluate::evaluate;
@@ -20,10 +21,18 @@ use crate::converge::replay::{Root, canonical};
 /// A key with fewer operations is folded whenever it can be.
 const FOLD_ALWAYS: usize = 32;
 
+/// From so many pushes and pops on, some are folded although others have not seen them.
+const BUSY_LIST: usize = 256;
+
 impl KeyState {
     /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
     pub fn prune(&mut self, stable: &Vector) -> bool {
-        if self.is_in_flight() || self.snapshot || self.waiting_for.is_some() || self.dirty {
+        if self.is_in_flight()
+            || self.snapshot
+            || self.listed.is_reading
+            || self.waiting_for.is_some()
+            || self.dirty
+        {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
@@ -63,7 +72,8 @@ impl KeyState {
         };
         let are_simple = |kept: &Operation| {
             let sees_rest = (self.operations.iter()).all(|op| is_kept(op) || kept.sees(op.dot));
-            kept.is_elementwise() && !kept.is_reset() && sees_rest
+            let is_simple = kept.is_elementwise() || matches!(kept.effect, Effect::ListPop { .. });
+            is_simple && !kept.is_reset() && sees_rest
         };
         let kept: Vec<Operation> = self.operations.iter().filter(|op| is_kept(op)).cloned().collect();
         if !has_settled || !kept.iter().all(are_simple) || needs_replay(&Content::unknown(), &kept) {
@@ -77,6 +87,10 @@ impl KeyState {
             .map(|&at| self.operations[at].dot)
             .collect();
         self.base = Content::unknown();
+        self.listed = Listed::default();
+        if self.operations.iter().any(|op| kind_of(&op.effect) == Kind::List) {
+            self.open_list();
+        }
         // What trims saw is the base now.
         self.learn_again();
         let mut content = Content::unknown();
@@ -88,13 +102,33 @@ impl KeyState {
         *self.held.actual_mut() = Actual {
             content,
             trace: Some((Root::Base, done)),
+            ..Actual::base()
         };
+    }
+
+    /// Whether nothing but pushes and pops is there, and many. What each pop took it has learnt, so one that is folded
+    /// takes the same whether it saw what is folded beside it or not.
+    fn is_busy_list(&self) -> bool {
+        let is_of_list = |op: &Operation| kind_of(&op.effect) == Kind::List;
+        let is_alone = self.life.ghosts() == 0 && !self.listed.views.is_blind();
+        self.operations.len() >= BUSY_LIST && is_alone && self.operations.iter().all(is_of_list)
+    }
+
+    /// The part of `stable` that everything else, and what is still to come, has seen.
+    fn seen_by_unstable(&self, stable: &Vector) -> Vector {
+        let mut seen = stable.clone();
+        let unstable = self.operations.iter().filter(|op| !stable.includes(op.dot));
+        unstable.for_each(|op| {
+            seen.meet(&op.past);
+        });
+        seen
     }
 
     /// Folds into the base what is stable and in the past of everything that stays.
     fn fold_stable(&mut self, stable: &Vector) {
         let seen = match off(Mutation::FoldStable) {
             true => stable.clone(),
+            false if self.is_busy_list() => self.seen_by_unstable(stable),
             false => seen_by_rest(stable, self.operations.iter().chain(self.life.latest_ghosts())),
         };
         let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
@@ -107,6 +141,7 @@ impl KeyState {
             return;
         }
         self.base = evaluate(&self.base, &folded, &ended);
+        self.listed.views.forget(&seen);
         if let Some((root, _)) = &mut self.held.actual_mut().trace {
             // What is folded is base now, for the trace as well.
             *root = Root::Base;
@@ -117,15 +152,20 @@ impl KeyState {
         ) == Ok(Vec::new())
         {
             let order = canonical(&self.operations).order;
-            let order = order.iter().map(|&at| self.operations[at].dot).collect();
-            self.held.actual_mut().trace = Some((Root::Base, order));
+            let order: Vec<Dot> = order.iter().map(|&at| self.operations[at].dot).collect();
+            let actual = self.held.actual_mut();
+            actual.settled = order.len();
+            actual.trace = Some((Root::Base, order));
         }
     }
 
     /// The trace tells of the operations that are kept.
     fn forget_in_trace(&mut self) {
         let kept: BTreeSet<Dot> = self.operations.iter().map(|op| op.dot).collect();
-        if let Some((_, done)) = &mut self.held.actual_mut().trace {
+        let actual = self.held.actual_mut();
+        if let Some((_, done)) = &mut actual.trace {
+            let settled = &done[..actual.settled.min(done.len())];
+            actual.settled = settled.iter().filter(|dot| kept.contains(dot)).count();
             done.retain(|dot| kept.contains(dot));
         }
     }
@@ -170,9 +210,7 @@ impl KeyState {
         if off(Mutation::FoldStable) || self.life.needs_all() {
             return;
         }
-        let mut seen = stable.clone();
-        let unstable = self.operations.iter().filter(|op| !stable.includes(op.dot));
-        unstable.for_each(|op| seen.meet(&op.past));
+        let seen = self.seen_by_unstable(stable);
         let cuts = cuts(&self.operations);
         let mut counts: Vec<usize> = (0..self.operations.len())
             .filter(|&at| counted(&self.operations[at].effect).is_some())

@@ -21,14 +21,28 @@ pub(super) struct Actual {
     pub content: Content,
     /// The root and the operations executed since, verbatim; `None` after a repair that was not one of them.
     pub trace: Option<(Root, Vec<Dot>)>,
+    /// So many of the first in the trace are as the rules by element prescribe, concurrent or not.
+    pub settled: usize,
+    /// Pops in the trace that found no list.
+    pub void: BTreeSet<Dot>,
 }
 
 /// Commands that were submitted and have not been seen in the stream.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
     pub txn: TxnId,
-    pub restart: Option<Root>,
+    pub restart: Option<Restart>,
     pub steps: Vec<Step>,
+}
+
+/// The beginning of a replay.
+#[derive(Debug, Clone)]
+pub(super) struct Restart {
+    pub root: Root,
+    /// What the first steps bring about.
+    pub done: Vec<Dot>,
+    /// So many.
+    pub steps: usize,
 }
 
 /// One submitted command.
@@ -94,6 +108,8 @@ impl Actual {
         Actual {
             content: Content::unknown(),
             trace: Some((Root::Base, Vec::new())),
+            settled: 0,
+            void: BTreeSet::new(),
         }
     }
 
@@ -107,15 +123,20 @@ impl Actual {
     fn extend(&mut self, effect: &Effect, dot: Dot) {
         match effect {
             Effect::Expire { .. } => {}
-            Effect::Del => self.trace = Some((Root::Empty, Vec::new())),
-            Effect::Set { .. } => self.trace = Some((Root::Empty, vec![dot])),
-            Effect::Restore { .. } => self.trace = Some((Root::State(dot), Vec::new())),
+            Effect::Del => self.begin(Root::Empty, Vec::new()),
+            Effect::Set { .. } => self.begin(Root::Empty, vec![dot]),
+            Effect::Restore { .. } => self.begin(Root::State(dot), Vec::new()),
             _ => {
                 if let Some((_, done)) = &mut self.trace {
                     done.push(dot);
                 }
             }
         }
+    }
+
+    fn begin(&mut self, root: Root, done: Vec<Dot>) {
+        self.trace = Some((root, done));
+        self.settled = 0;
     }
 
     /// The trace after an operation of ours. An entry that was refused as it came is still to be put in its place; a
@@ -141,8 +162,9 @@ impl Actual {
         flight: &Flight,
         mut next: impl FnMut(Content, &Step) -> (Content, bool, Option<&'a Effect>),
     ) {
-        if let Some(root) = flight.restart {
-            self.trace = Some((root, Vec::new()));
+        if let Some(restart) = &flight.restart {
+            self.trace = Some((restart.root, restart.done.clone()));
+            self.settled = restart.done.len();
         }
         for (at, step) in flight.steps.iter().enumerate() {
             let content = std::mem::replace(&mut self.content, Content::unknown());
@@ -150,8 +172,13 @@ impl Actual {
             self.content = content;
             match step.dot {
                 Some(_) if !took && step.is_conditional => {}
-                Some(dot) => self.extend_by(step, dot, took),
-                None if flight.restart.is_some() && at == 0 => {}
+                Some(dot) => {
+                    if !took && matches!(step.effect, Effect::ListPop { .. }) {
+                        self.void.insert(dot);
+                    }
+                    self.extend_by(step, dot, took);
+                }
+                None if (flight.restart.as_ref()).is_some_and(|restart| at < restart.steps) => {}
                 None if matches!(step.effect, Effect::Expire { .. }) => {}
                 None => self.trace = None,
             }

@@ -64,14 +64,13 @@ fn a_set_whose_condition_did_not_hold_resets_nothing() {
     let mut key = key();
     key.executed(op(0, 1, [0; 3], 1, "RPUSH k a"));
     key.submitted(op(1, 1, [0; 3], 2, "SETNX k v"), 1);
-    assert_eq!(
-        commands(&key.reconcile(ME, 2, 0, true)),
-        ["RPUSH k a", "PERSIST k"]
+    assert!(
+        key.reconcile(ME, 2, 0, true).is_empty(),
+        "the string's is the latest"
     );
     key.echoed(1, &took(&[false]));
-    // The list was there; the RPUSH that is on its way stands on it and not on the string.
-    let whole = ["DEL k", "SET k v", "RPUSH k a", "PERSIST k"];
-    assert_eq!(commands(&key.reconcile(ME, 3, 0, true)), whole);
+    // The list was there, and no string.
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, true)), ["SET k v"]);
 }
 
 #[test]
@@ -158,4 +157,73 @@ fn increments_count_as_one_where_nothing_can_come_between() {
     assert!(counts.contains(&(0, 20, Some(10))), "{counts:?}");
     assert!(counts.contains(&(1, 20, Some(2_000))), "{counts:?}");
     assert_eq!(counts.len(), 2 + 20 + 1 + 20 + 1, "{counts:?}");
+}
+
+/// What is submitted once the list has been read.
+fn after_reading(key: &mut KeyState, found: &[&'static str]) -> Vec<String> {
+    assert!(key.reconcile(ME, 1, 0, true).read, "the list is read first");
+    key.echoed(1, &[]);
+    let found: Vec<Bytes> = found
+        .iter()
+        .map(|value| Bytes::from_static(value.as_bytes()))
+        .collect();
+    key.read(Some(&found));
+    commands(&key.reconcile(ME, 2, 0, true))
+}
+
+#[test]
+fn what_two_sites_pop_is_popped_once() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "LPOP k"));
+    key.delivered(op(1, 1, [0; 3], 2, "LPOP k"));
+    key.delivered(op(1, 2, [0, 1, 0], 3, "RPOP k"));
+    assert_eq!(after_reading(&mut key, &["b", "c", "d"]), ["LREM k 1 d"]);
+}
+
+#[test]
+fn pushes_stand_in_the_order_of_their_times() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 5, "LPUSH k mine"));
+    key.delivered(op(1, 1, [0; 3], 4, "LPUSH k earlier"));
+    key.delivered(op(2, 1, [0; 3], 6, "LPUSH k later"));
+    let want = ["LINSERT k BEFORE mine later", "LINSERT k AFTER mine earlier"];
+    assert_eq!(after_reading(&mut key, &["mine", "base"]), want);
+}
+
+#[test]
+fn a_long_list_is_edited_at_its_ends() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 5, "LPUSH k mine"));
+    key.delivered(op(1, 1, [0; 3], 4, "LPUSH k earlier"));
+    key.delivered(op(1, 2, [0, 1, 0], 7, "RPOP k"));
+    let base = |at: u64| Bytes::from(format!("b{at}"));
+    let found: Vec<Bytes> = std::iter::once(Bytes::from_static(b"mine"))
+        .chain((0..10_000).map(base))
+        .collect();
+    assert!(key.reconcile(ME, 1, 0, true).read);
+    key.echoed(1, &[]);
+    key.read(Some(&found));
+    let want = ["LPOP k 1", "LPUSH k earlier mine", "LREM k -1 b9999"];
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, true)), want);
+}
+
+#[test]
+fn a_pop_that_has_not_seen_a_del_takes_nothing_that_survives_it() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 3, "DEL k"));
+    key.delivered(op(1, 1, [0; 3], 1, "LPUSH k a"));
+    key.delivered(op(1, 2, [0, 1, 0], 2, "RPOP k"));
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, true))[0], "RPUSH k a");
+}
+
+#[test]
+fn a_list_that_does_not_tell_its_base_is_shipped() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 3, "LPOP k 2"));
+    key.delivered(op(1, 1, [0; 3], 1, "RPUSH k a"));
+    assert!(key.reconcile(ME, 1, 0, true).read);
+    key.echoed(1, &[]);
+    key.read(Some(&[]));
+    // One element went, or two.
+    assert!(key.reconcile(ME, 2, 0, true).ship_state);
 }

@@ -92,14 +92,17 @@ impl Presence {
         if op.effect == Effect::Del {
             self.deletes.insert(op.dot, Rc::clone(&op.past));
             self.touch(op.dot, ALL);
-        } else if kind == Kind::Other && self.kind == Kind::Stream {
-            // It is done to the stream's groups, and takes nothing of it.
+        } else if kind == Kind::Other && self.stays() {
+            // It is done to the stream's groups, or within the list, and takes nothing of it.
         } else if kind == Kind::Other {
             self.wholes.insert(op.dot, Rc::clone(&op.past));
             self.touch(op.dot, ALL);
         } else if kind != Kind::Unknown {
             if self.kind == Kind::Unknown {
                 self.kind = kind;
+                if self.stays() {
+                    self.wholes.clear();
+                }
             }
             match kind == self.kind {
                 true => self.note_elements(op),
@@ -108,6 +111,11 @@ impl Presence {
                 }
             }
         }
+    }
+
+    /// Whether commands on the value as a whole leave it there.
+    fn stays(&self) -> bool {
+        matches!(self.kind, Kind::Stream | Kind::List)
     }
 
     fn note_elements(&mut self, op: &Operation) {
@@ -255,15 +263,17 @@ impl Presence {
             let element = self.numbers.get(name).map(|&at| &self.elements[at as usize]);
             element.is_some_and(|element| last_seen(&element.removals, &view.past).next().is_some())
         };
-        let mut rest = base.elements.range(view.base_from.clone()..);
-        let left = rest.find(|(name, value)| **value != Value::Absent && !is_removed(name));
-        match left {
-            Some((name, _)) => {
-                view.base_from = name.clone();
-                true
+        let left = match &base.list {
+            Some(list) => list.names(&view.base_from).find(|name| !is_removed(name)),
+            None => {
+                let mut rest = base.elements.range(view.base_from.clone()..);
+                let left = rest.find(|(name, value)| **value != Value::Absent && !is_removed(name));
+                left.map(|(name, _)| name.clone())
             }
-            None => false,
-        }
+        };
+        let is_left = left.is_some();
+        view.base_from = left.unwrap_or_else(|| std::mem::take(&mut view.base_from));
+        is_left
     }
 
     /// What is included is part of the base from now on. Whether operations of another type are all that is left: then

@@ -19,7 +19,7 @@ impl World {
             _ => Bytes::from(format!("v{}", self.value)),
         };
         let delta = [1, 2, -1, 10][self.random.below(4) as usize];
-        if self.random.chance(12) {
+        if self.random.chance(if self.load.queue { 0 } else { 12 }) {
             return Command::Effect(Effect::Del);
         }
         if self.load.expiry && self.random.chance(25) {
@@ -35,6 +35,7 @@ impl World {
             (load.sorted, 4),
             (load.bits, 5),
             (load.unions, 6),
+            (load.edits, 7),
         ];
         let kinds: Vec<u8> = kinds
             .iter()
@@ -63,6 +64,17 @@ impl World {
             (4, _) => Effect::SortedCount {
                 member: element,
                 delta: delta as f64,
+            },
+            (3, 0..60) => Effect::ListPush {
+                left: self.random.chance(50),
+                elements: (0..=self.random.below(2))
+                    .map(|item| (Bytes::new(), Bytes::from(format!("e{}-{item}", self.value))))
+                    .collect(),
+            },
+            (3, _) => Effect::ListPop {
+                left: self.random.chance(50),
+                count: if self.random.chance(85) { 1 } else { 2 },
+                took: None,
             },
             (_, 0..5) => Effect::Set {
                 value: text,
@@ -139,6 +151,22 @@ impl Book {
             .collect();
         let number = |at: usize| std::str::from_utf8(&words[at]).unwrap().parse::<i64>().unwrap();
         let rest = || words[2..].to_vec();
+        match &words[0][..] {
+            b"LREM" => {
+                return Command::Take {
+                    left: &words[2][..] == b"1",
+                    value: words[3].clone(),
+                };
+            }
+            b"LINSERT" => {
+                return Command::Insert {
+                    before: &words[2][..] == b"BEFORE",
+                    pivot: words[3].clone(),
+                    value: words[4].clone(),
+                };
+            }
+            _ => {}
+        }
         Command::Effect(match &words[0][..] {
             b"DEL" => Effect::Del,
             b"SET" => {
@@ -152,6 +180,15 @@ impl Book {
                     expiry,
                 }
             }
+            name @ (b"LPUSH" | b"RPUSH") => Effect::ListPush {
+                left: name == b"LPUSH",
+                elements: rest().into_iter().map(|value| (Bytes::new(), value)).collect(),
+            },
+            name @ (b"LPOP" | b"RPOP") => Effect::ListPop {
+                left: name == b"LPOP",
+                count: number(2) as u64,
+                took: None,
+            },
             b"INCRBY" => Effect::Count { delta: number(2) },
             b"SADD" => Effect::SetAdd(rest()),
             b"SREM" => Effect::SetRemove(rest()),

@@ -36,6 +36,22 @@ impl Database {
             Command::Effect(effect) => self.apply(before.clone(), effect),
             Command::Push { left, value } => push(before.clone(), *left, value),
             Command::Pop { left } => pop(before.clone(), *left),
+            Command::Take { left, value } => edit(before.clone(), |list| {
+                let place = match left {
+                    true => list.iter().position(|other| other == value),
+                    false => list.iter().rposition(|other| other == value),
+                };
+                place.map(|place| drop(list.remove(place)))
+            }),
+            Command::Insert {
+                before: is_before,
+                pivot,
+                value,
+            } => edit(before.clone(), |list| {
+                let place = list.iter().position(|other| other == pivot)?;
+                list.insert(if *is_before { place } else { place + 1 }, value.clone());
+                Some(())
+            }),
             Command::Load(value) => Some(value.clone()),
         };
         match after {
@@ -93,6 +109,16 @@ impl Database {
                 let mut sketch = old.clone();
                 sketch.extend(names.iter().cloned());
                 (sketch != old).then_some(Some((Data::Sketch(sketch), expiry)))
+            }
+            (Effect::ListPush { left, elements }, before) => elements
+                .iter()
+                .try_fold(before, |before, (_, value)| push(before, *left, value)),
+            (Effect::ListPop { left, count, .. }, before) => {
+                let mut after = pop(before, *left)?;
+                for _ in 1..*count {
+                    after = pop(after.clone(), *left).unwrap_or(after);
+                }
+                Some(after)
             }
             (effect, before) => apply_elements(before, effect, expiry),
         }
@@ -190,6 +216,14 @@ fn push(before: Value, left: bool, value: &Bytes) -> Option<Value> {
     Some(Some((Data::List(list), expiry)))
 }
 
+fn edit(before: Value, edit: impl FnOnce(&mut Vec<Bytes>) -> Option<()>) -> Option<Value> {
+    let Some((Data::List(mut list), expiry)) = before else {
+        return None;
+    };
+    edit(&mut list)?;
+    Some((!list.is_empty()).then_some((Data::List(list), expiry)))
+}
+
 fn pop(before: Value, left: bool) -> Option<Value> {
     let Some((Data::List(mut list), expiry)) = before else {
         return None;
@@ -202,7 +236,21 @@ fn pop(before: Value, left: bool) -> Option<Value> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     Effect(Effect),
-    Push { left: bool, value: Bytes },
-    Pop { left: bool },
+    Push {
+        left: bool,
+        value: Bytes,
+    },
+    Pop {
+        left: bool,
+    },
+    Take {
+        left: bool,
+        value: Bytes,
+    },
+    Insert {
+        before: bool,
+        pivot: Bytes,
+        value: Bytes,
+    },
     Load(Value),
 }

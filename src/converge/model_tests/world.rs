@@ -6,46 +6,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::commands::class_of;
-use super::database::{Command, Database, Value};
+use super::database::{Command, Data, Database, Value};
+use super::load::Load;
 use crate::causality::{Clock, Dot, SiteIx, Stability, Vector};
 use crate::command::effect::Effect;
 use crate::converge::{
     Arrival, Converge, History, KeyOperation, KeyRepair, Operation, Settled, Took, TxnId, Verdict,
 };
-
-/// What the clients do.
-#[derive(Debug, Clone, Copy)]
-pub struct Load {
-    pub sites: u8,
-    pub writes: usize,
-    pub keys: u64,
-    pub texts: bool,
-    pub sets: bool,
-    pub hashes: bool,
-    pub sorted: bool,
-    pub lists: bool,
-    pub bits: bool,
-    pub unions: bool,
-    pub expiry: bool,
-}
-
-impl Default for Load {
-    fn default() -> Load {
-        Load {
-            sites: 3,
-            writes: 40,
-            keys: 2,
-            texts: false,
-            sets: false,
-            hashes: false,
-            sorted: false,
-            lists: false,
-            bits: false,
-            unions: false,
-            expiry: false,
-        }
-    }
-}
 
 /// xorshift64*, enough for a model.
 pub(super) struct Random(u64);
@@ -78,6 +45,7 @@ struct Txn {
     marker: Option<Dot>,
     steps: Vec<Step>,
     dump: Vec<u64>,
+    read: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -198,7 +166,7 @@ impl World {
             self.step(true);
         }
         let mut steps = 0;
-        while !self.is_quiet() {
+        while !self.is_quiet() || (0..self.sites.len()).any(|at| self.ask(at)) {
             self.step(false);
             steps += 1;
             if steps > 300_000 {
@@ -243,6 +211,7 @@ impl World {
             0..25 if writes => self.write(at),
             0..45 => self.execute(at),
             45..75 => self.read(at),
+            75..78 => drop(self.ask(at)),
             _ => self.receive(at),
         }
         for from in 0..self.sites.len() {
@@ -252,6 +221,23 @@ impl World {
                 self.broadcast(from, None, &settled);
             }
         }
+    }
+
+    /// Asks for what the site waits for; whether it does.
+    fn ask(&mut self, at: usize) -> bool {
+        let due = self.sites[at].converge.reminders(1);
+        let any = !due.is_empty();
+        for (site, db, key) in due {
+            let (_, fingerprint) = std::str::from_utf8(&key).unwrap().split_at(1);
+            let fingerprint = fingerprint.parse().unwrap();
+            self.before = self.sites[site.at()].observed.clone();
+            let repairs = self.with_converge(site.at(), None, |converge, lookup, next| {
+                converge.demand_state(fingerprint, db, &key, lookup);
+                converge.settle(next)
+            });
+            self.submit(site.at(), None, repairs);
+        }
+        any
     }
 
     fn broadcast(&mut self, from: usize, dot: Option<Dot>, observed: &Rc<Vector>) {
@@ -284,9 +270,8 @@ impl World {
             effective.push(self.sites[at].database.execute(&name(step.fingerprint), &command));
         }
         let database = &self.sites[at].database;
-        let dumps = txn
-            .dump
-            .iter()
+        let dumps = (txn.dump.iter())
+            .chain(&txn.read)
             .map(|&key| (key, database.keys.get(&name(key)).cloned()))
             .collect();
         self.sites[at].stream.push_back(Entry::Echo {
@@ -329,8 +314,6 @@ impl World {
         };
         site.observed.advance(me, dot.seq);
         let time = site.clock.tick(now + site.skew);
-        let observed = site.observed.clone();
-        site.stability.observe(me, &observed);
         self.book.operations.insert(
             dot,
             (
@@ -346,7 +329,8 @@ impl World {
                 },
             ),
         );
-        self.broadcast(at, Some(dot), &Rc::new(observed));
+        let settled = Rc::new(self.settled(at));
+        self.broadcast(at, Some(dot), &settled);
         dot
     }
 
@@ -418,6 +402,7 @@ impl World {
             marker,
             steps: Vec::new(),
             dump: Vec::new(),
+            read: Vec::new(),
         };
         for KeyRepair {
             fingerprint, repair, ..
@@ -426,8 +411,9 @@ impl World {
             txn.steps
                 .extend(repair.commands.into_iter().map(|raw| Step { fingerprint, raw }));
             txn.dump.extend(repair.ship_state.then_some(fingerprint));
+            txn.read.extend(repair.read.then_some(fingerprint));
         }
-        if marker.is_some() || !txn.steps.is_empty() || !txn.dump.is_empty() {
+        if marker.is_some() || !txn.steps.is_empty() || !txn.dump.is_empty() || !txn.read.is_empty() {
             self.sites[at].next_txn += 1;
             self.sites[at].queue.push_back(txn);
         }
@@ -444,7 +430,11 @@ impl World {
             site.observed.advance(dot.site, dot.seq);
             site.clock.absorb(time);
         }
-        self.sites[at].settled.release(txn.id);
+        let held = self.sites[at].settled.release(txn.id);
+        // What was read is not repaired yet.
+        if let Some(held) = held.filter(|_| !txn.read.is_empty()) {
+            self.before.meet(&held);
+        }
         for key in keys {
             let took: Vec<Took> = txn
                 .steps
@@ -457,12 +447,20 @@ impl World {
                 })
                 .collect();
             let state = dumps.iter().find(|(dumped, _)| *dumped == key);
+            let place = (key, 0, &name(key));
             let repairs = self.with_converge(at, None, |converge, _, next| {
-                converge.echoed((key, 0, &name(key)), txn.id, &took);
+                converge.echoed(place, txn.id, &took);
+                if let Some((_, value)) = state.filter(|_| txn.read.contains(&key)) {
+                    match value {
+                        None => converge.read(place, Some(&[])),
+                        Some((Data::List(list), _)) => converge.read(place, Some(list)),
+                        Some(_) => converge.read(place, None),
+                    }
+                }
                 converge.settle(next)
             });
             self.submit(at, None, repairs);
-            if let Some((_, value)) = state {
+            if let Some((_, value)) = state.filter(|_| txn.dump.contains(&key)) {
                 self.ship(at, key, value.clone());
             }
         }
@@ -542,6 +540,7 @@ impl World {
                         marker: Some(dot),
                         steps,
                         dump: Vec::new(),
+                        read: Vec::new(),
                     };
                     site.next_txn += 1;
                     site.queue.push_back(txn);

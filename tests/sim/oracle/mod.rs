@@ -3,6 +3,7 @@
 
 mod evaluate;
 mod history;
+mod lists;
 mod operation;
 mod stream;
 mod whole;

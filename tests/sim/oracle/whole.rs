@@ -1,12 +1,13 @@
-//! What must hold of keys whose commands are executed as they came: lists.
+//! What must hold of lists.
 
 use super::evaluate::count;
+use super::lists;
 use super::operation::{Effect, Op};
 use crate::database::{Entry, Value};
 use crate::resp::{Word, words};
 
-/// Judges a list: what was pushed once is there at most once; if it was only pushed to and deleted, exactly
-/// what no delete saw is there.
+/// Judges a list: what was pushed once is there at most once; if it was only pushed to and popped from, all of it is
+/// as the rules say; if it was only pushed to and deleted, exactly what no delete saw is there.
 pub fn judge(ops: &[&Op], held: Option<&Entry>) -> Result<(), String> {
     let names: Vec<Word> = ops
         .iter()
@@ -37,6 +38,17 @@ pub fn judge(ops: &[&Op], held: Option<&Entry>) -> Result<(), String> {
     };
     if let Some((twice, _)) = count(list.iter()).into_iter().find(|(_, times)| *times > 1) {
         return Err(format!("{} is in the list twice", String::from_utf8_lossy(twice)));
+    }
+    if lists::are_pushes_and_pops(&names) {
+        let ideal = lists::evaluate(ops);
+        if ideal != list {
+            let show = |list: &[Word]| -> Vec<String> {
+                let text = |word: &Word| String::from_utf8_lossy(word).into_owned();
+                list.iter().map(text).collect()
+            };
+            return Err(format!("should be {:?}, is {:?}", show(&ideal), show(&list)));
+        }
+        return Ok(());
     }
     if names.iter().any(|name| is(name, edits)) {
         return Ok(());

@@ -1,0 +1,45 @@
+//! Values that are read from the database: for the others, or for this site alone.
+
+use bytes::Bytes;
+
+use super::{Converge, History, KeyOperation};
+use crate::converge::key::KeyState;
+
+impl Converge {
+    /// The value of a key is shipped by the next [`Converge::settle`], in conflict or not.
+    pub fn demand_state(&mut self, fingerprint: u64, db: u32, key: &Bytes, history: &mut impl History) {
+        if !self.conflicts.contains(fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+        let place = (fingerprint, db, key);
+        self.conflicts.enter_key(place, KeyState::demand_state);
+        self.compare(fingerprint, db, key);
+    }
+
+    /// The value read for a key in a transaction of ours has become this operation.
+    pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation) {
+        if let Some(operation) = share.operation {
+            let place = (fingerprint, share.db, &share.key);
+            self.conflicts.enter_key(place, |state| state.shipped(operation));
+            self.compare(fingerprint, share.db, &share.key);
+        }
+    }
+
+    /// The value could not be read; try again.
+    pub fn ship_failed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes)) {
+        let place = (fingerprint, db, key);
+        let known = self.conflicts.change_key(place, KeyState::snapshot_failed);
+        if known.is_some() {
+            self.compare(fingerprint, db, key);
+        }
+    }
+
+    /// A list was read in a transaction of ours; `None` if the key holds something else.
+    pub fn read(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), found: Option<&[Bytes]>) {
+        let place = (fingerprint, db, key);
+        let known = self.conflicts.change_key(place, |state| state.read(found));
+        if known.is_some() {
+            self.compare(fingerprint, db, key);
+        }
+    }
+}

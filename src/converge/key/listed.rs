@@ -1,0 +1,194 @@
+//! A key that holds a list: what its pops took, and how many elements lay below all of its operations.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::held::Actual;
+use super::{KeyState, Repair, Root};
+use crate::causality::Dot;
+use crate::command::effect::Effect;
+use crate::converge::content::{Kind, kind_of};
+use crate::converge::list::{Views, base_of};
+use crate::converge::operation::Operation;
+
+/// What is known of the list below all operations.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    pub views: Views,
+    /// It is being read.
+    pub is_reading: bool,
+    /// What was read told nothing, and it would not if it was read again.
+    is_unreadable: bool,
+}
+
+impl KeyState {
+    /// An operation is about to be added: if it is a pop, it learns what it took.
+    pub(super) fn learn_pop(&mut self, op: &mut Operation) {
+        if kind_of(&op.effect) != Kind::List && !self.listed.views.is_open() {
+            return;
+        }
+        let found = match self.listed.views.is_open() {
+            true => self.listed.views.add(op),
+            false => {
+                let mut all = self.all_operations();
+                all.push(op.clone());
+                let base = (&self.base, self.life.folded());
+                self.listed.views.open(base, &all).remove(&op.dot).flatten()
+            }
+        };
+        if let Effect::ListPop { took, .. } = &mut op.effect {
+            *took = found;
+        }
+    }
+
+    /// Whether this operation changes what others took that are known already.
+    pub(super) fn calls_for_learning(&self, op: &Operation) -> bool {
+        self.listed.views.is_open() && Views::hides_base(op)
+    }
+
+    /// All pops learn anew what they took, if there can be any.
+    pub(super) fn learn_pops(&mut self) {
+        if self.listed.views.is_open() {
+            self.open_list();
+        }
+    }
+
+    /// All pops learn what they took.
+    pub(super) fn open_list(&mut self) {
+        let all = self.all_operations();
+        let mut took = (self.listed.views).open((&self.base, self.life.folded()), &all);
+        let is_blind = self.listed.views.is_blind();
+        self.life.learn(&took, &self.operations, is_blind);
+        for op in &mut self.operations {
+            if let Effect::ListPop { took: found, .. } = &mut op.effect {
+                *found = took.remove(&op.dot).flatten();
+            }
+        }
+    }
+
+    /// With those that were superseded, in an order that causality allows.
+    fn all_operations(&self) -> Vec<Operation> {
+        let ghosts = self.life.all_ghosts().map(std::borrow::Cow::into_owned);
+        let mut all: Vec<Operation> = ghosts.chain(self.operations.iter().cloned()).collect();
+        all.sort_by_key(|op| (op.time, op.dot.site));
+        all
+    }
+
+    /// The list has to be read to know what it should hold, and can be.
+    pub(super) fn read_list(&mut self, demanded: bool) -> Option<Repair> {
+        let listed = &self.listed;
+        let is_asked = listed.views.is_open() && !listed.views.is_blind() && self.base.rest_unknown;
+        if !is_asked || listed.is_unreadable {
+            return None;
+        }
+        let trace = self.held.expected().trace.clone();
+        self.executed_on_base(trace.as_ref())?;
+        self.listed.is_reading = true;
+        self.demanded = demanded;
+        Some(Repair {
+            read: true,
+            ..Repair::default()
+        })
+    }
+
+    /// What the database has executed since the base, if that was on a list alone.
+    fn executed_on_base(&self, trace: Option<&(Root, Vec<Dot>)>) -> Option<Vec<&Operation>> {
+        let (_, done) = trace.filter(|(root, _)| *root == Root::Base)?;
+        let known: BTreeMap<Dot, &Operation> = self.operations.iter().map(|op| (op.dot, op)).collect();
+        let void = &self.held.actual().void;
+        let effective = done.iter().filter(|dot| !void.contains(dot));
+        let executed = effective.map(|dot| known.get(dot).copied());
+        let is_of_list = |op: &&Operation| kind_of(&op.effect) == Kind::List;
+        executed.map(|op| op.filter(is_of_list)).collect()
+    }
+
+    /// What was read is here; `None` if it is no list.
+    pub fn read(&mut self, found: Option<&[Bytes]>) {
+        if !std::mem::take(&mut self.listed.is_reading) {
+            return;
+        }
+        self.listed.is_unreadable = true;
+        let trace = self.held.actual().trace.clone();
+        let executed = self.executed_on_base(trace.as_ref());
+        let base = found
+            .zip(executed.as_deref())
+            .and_then(|(found, executed)| undo(found, executed));
+        let (Some(base), Some(found), Some(executed)) = (base, found, executed) else {
+            // Others know it, and this site does not.
+            self.held.actual_mut().trace = None;
+            return;
+        };
+        let mut actual = Actual {
+            content: base_of(base.clone()),
+            ..self.held.actual().clone()
+        };
+        for op in executed {
+            actual.content = actual.content.after(&op.effect);
+        }
+        let list = actual.content.list.as_deref();
+        let is_right = list.map_or(found.is_empty(), |list| list.is(found));
+        if !is_right {
+            self.held.actual_mut().trace = None;
+            return;
+        }
+        if actual.content.kind != Kind::Absent {
+            actual.content.expiry = self.held.actual().content.expiry;
+        }
+        *self.held.actual_mut() = actual;
+        let expiry = self.base.expiry;
+        self.base = base_of(base);
+        if self.base.kind != Kind::Absent {
+            self.base.expiry = expiry;
+        }
+        self.life.learn_base(&self.base);
+        self.learn_pops();
+    }
+}
+
+/// A pop of more is not undone: its count is somebody's word.
+const UNDONE_MAX: u64 = 1 << 20;
+
+/// The base below what was found, given what was executed on it: what was popped is there, and nobody knows what.
+fn undo(found: &[Bytes], executed: &[&Operation]) -> Option<Vec<Option<Bytes>>> {
+    let mut cells: std::collections::VecDeque<Option<Bytes>> = found.iter().cloned().map(Some).collect();
+    for (op, least) in executed.iter().zip(least_lengths(executed)).rev() {
+        match &op.effect {
+            Effect::ListPush { left, elements } => {
+                let rest = cells.len().checked_sub(elements.len())?;
+                match left {
+                    true => drop(cells.drain(..elements.len())),
+                    false => cells.truncate(rest),
+                }
+            }
+            // It may have found fewer than it asked for.
+            Effect::ListPop { count, .. } if cells.is_empty() && *count > least.max(1) => return None,
+            Effect::ListPop { count, .. } if *count > UNDONE_MAX => return None,
+            Effect::ListPop { left, count, .. } => {
+                for _ in 0..*count {
+                    match left {
+                        true => cells.push_front(None),
+                        false => cells.push_back(None),
+                    }
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(cells.into())
+}
+
+/// How many elements each of these found at least: those that the ones before it had pushed, on no base at all.
+fn least_lengths(executed: &[&Operation]) -> Vec<u64> {
+    let mut len = 0_u64;
+    let before = executed.iter().map(|op| {
+        let before = len;
+        len = match &op.effect {
+            Effect::ListPush { elements, .. } => len + elements.len() as u64,
+            Effect::ListPop { count, .. } => len.saturating_sub(*count),
+            _ => len,
+        };
+        before
+    });
+    before.collect()
+}

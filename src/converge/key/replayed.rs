@@ -1,0 +1,257 @@
+//! A key whose value depends on the order of its operations: they are executed again, in the one that is the same
+//! everywhere, or the value is shipped.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::fold::seen_by_rest;
+use super::held::{Flight, Restart, Step};
+use super::{KeyState, Repair, TxnId};
+use crate::causality::{Dot, SiteIx, Vector};
+use crate::command::effect::Effect;
+use crate::converge::content::{Content, Expiry};
+use crate::converge::difference::difference;
+use crate::converge::evaluate::evaluate_value;
+use crate::converge::operation::Operation;
+use crate::converge::pieces::needs_replay;
+use crate::converge::render::{render, unconditional};
+use crate::converge::replay::{Canonical, Root, any_concurrent, arbiter, canonical};
+use crate::converge::{entries, list};
+
+/// The beginning of a replay that is not executed command by command.
+#[derive(Debug, Default)]
+struct Begun {
+    /// How many operations of the order.
+    count: usize,
+    /// What brings them about on nothing.
+    effects: Vec<Effect>,
+}
+
+impl KeyState {
+    pub(super) fn replay(&mut self, me: SiteIx, txn: TxnId, out_of_reach: bool, demanded: bool) -> Repair {
+        let canonical = canonical(&self.operations);
+        let trace = self.held.expected().trace.clone();
+        let order: Vec<Dot> = canonical
+            .order
+            .iter()
+            .map(|&at| self.operations[at].dot)
+            .collect();
+        let unknown_root = canonical.root == Root::Base;
+        let contested = canonical.order.iter().any(|&at| self.operations[at].contested);
+        let is_derived = |&at: &usize| matches!(self.operations[at].effect, Effect::Derived);
+        let derived = canonical.order.iter().any(is_derived);
+        let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
+        let tainted = contested || (decided && (unknown_root || derived));
+        let arbiter = arbiter(&self.operations, &canonical.order);
+        // Repairs by element have brought the database to where no order of operations tells how.
+        let lost = unknown_root && trace.is_none() && !self.is_in_flight();
+        if demanded || arbiter == Some(me) && (tainted || lost) {
+            if self.held.adds_entries() {
+                self.demanded = demanded;
+                return Repair::default();
+            }
+            let can_tell = demanded || contested || derived || trace.is_some();
+            if let Some(other) = self.who_can_tell(me, &canonical.order).filter(|_| !can_tell) {
+                self.waiting_for = Some(other);
+                return Repair::default();
+            }
+            return self.ship(&canonical, trace, derived, txn);
+        }
+        let begun = self.begin_by_rules(&canonical);
+        let settled = self.held.expected().settled;
+        // What is in it by the rules has to be what they give now; in a chain they give what the commands do.
+        let is_begun = settled == begun.count
+            || settled > begun.count
+                && (canonical.order.get(..settled))
+                    .is_some_and(|order| !any_concurrent(&self.operations, order));
+        if let Some((root, done)) = &trace
+            && *root == canonical.root
+            && order.starts_with(done)
+            && is_begun
+            && !contested
+        {
+            let missing = canonical.order[done.len()..].to_vec();
+            let mut repair = self.submit_verbatim(&missing, &canonical.order, canonical.root, txn);
+            self.repair_expiry(txn, &mut repair);
+            return repair;
+        }
+        if unknown_root || tainted {
+            self.waiting_for = arbiter;
+            return Repair::default();
+        }
+        let mut repair = self.submit_restart(&canonical, begun, txn);
+        self.repair_expiry(txn, &mut repair);
+        repair
+    }
+
+    /// What is shipped claims all that is known, so it is brought about first where that can be done.
+    fn ship(
+        &mut self,
+        canonical: &Canonical,
+        trace: Option<(Root, Vec<Dot>)>,
+        derived: bool,
+        txn: TxnId,
+    ) -> Repair {
+        let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
+        // What a value that stands at the trace's root had in it has been executed, too.
+        let root = trace.as_ref().and_then(|(root, _)| match root {
+            Root::State(dot) => self.operations.iter().find(|op| op.dot == *dot),
+            Root::Base | Root::Empty => None,
+        });
+        let is_missing = |&at: &usize| {
+            let op = &self.operations[at];
+            // Executed for one of its keys, it would change the others, too: its origin has it.
+            let is_its = op.effect != Effect::Derived && !root.is_some_and(|root| root.sees(op.dot));
+            is_its
+                && match &done {
+                    Some(done) => !done.contains(&op.dot),
+                    None => self.pending.contains(&op.dot),
+                }
+        };
+        let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
+        let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
+        let repair = match canonical.root != Root::Base && !stands && !derived {
+            true => {
+                let begun = self.begin_by_rules(canonical);
+                self.submit_restart(canonical, begun, txn)
+            }
+            // What stands behind it in the order may have been executed already.
+            false => self.submit_verbatim(&missing, &[], canonical.root, txn),
+        };
+        Repair {
+            ship_state: true,
+            ..repair
+        }
+    }
+
+    /// The site that is asked for the value in place of this one, which cannot tell what of the others' operations is
+    /// in its own: that of the latest of them.
+    fn who_can_tell(&self, me: SiteIx, order: &[usize]) -> Option<SiteIx> {
+        let ops = order.iter().map(|&at| &self.operations[at]);
+        let passed_over = ops.filter(|op| op.dot.site != me && !self.pending.contains(&op.dot));
+        let latest = passed_over.max_by_key(|op| op.order()).filter(|_| self.doubtful);
+        latest.map(|op| op.dot.site)
+    }
+
+    /// The operation that carries the value at this root.
+    fn state_at(&self, root: Root) -> Option<&Operation> {
+        match root {
+            Root::State(dot) => self.operations.iter().find(|op| op.dot == dot),
+            Root::Base | Root::Empty => None,
+        }
+    }
+
+    fn past_of(&self, root: Root) -> Option<&Vector> {
+        self.state_at(root).map(|op| op.past.as_ref())
+    }
+
+    fn submit_verbatim(&mut self, missing: &[usize], order: &[usize], root: Root, txn: TxnId) -> Repair {
+        if missing.is_empty() {
+            return Repair::default();
+        }
+        for &at in missing {
+            self.pending.remove(&self.operations[at].dot);
+        }
+        let again = missing.iter().map(|&at| self.again(at, order, root));
+        let (commands, steps) = again.unzip();
+        self.held.submit(Flight {
+            txn,
+            restart: None,
+            steps,
+        });
+        Repair {
+            commands,
+            ..Repair::default()
+        }
+    }
+
+    /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
+    /// Nothing of what stands behind it in this order has been executed.
+    fn again(&self, at: usize, order: &[usize], root: Root) -> (Bytes, Step) {
+        let op = &self.operations[at];
+        let kept = || {
+            let behind = order.iter().skip_while(|&&other| other != at).skip(1);
+            let behind: BTreeSet<usize> = behind.copied().collect();
+            let beside = (0..self.operations.len()).filter(|other| !behind.contains(other));
+            entries::unseen(op, beside.map(|other| &self.operations[other]))
+        };
+        if let Some(effect) = list::replayed(op, self.past_of(root)) {
+            let command = render(&self.key, &effect);
+            return (
+                command,
+                Step {
+                    effect,
+                    ..Step::of(op)
+                },
+            );
+        }
+        let step = Step::of(op);
+        match entries::replayed(op, kept) {
+            Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
+            None if op.is_elementwise() => (render(&self.key, &op.effect), step),
+            None => (unconditional(&op.raw), step),
+        }
+    }
+
+    /// What stands first in the order, all by element and seen by all that comes behind it, is what the rules by
+    /// element prescribe: another site may have folded it before it knew of the rest.
+    fn begin_by_rules(&self, canonical: &Canonical) -> Begun {
+        let is_whole = |op: &&Operation| !op.is_elementwise();
+        let mut wholes = self.operations.iter().filter(is_whole);
+        let Some(first) = wholes.next().filter(|_| canonical.root == Root::Empty) else {
+            return Begun::default();
+        };
+        let mut seen = (*first.past).clone();
+        wholes.for_each(|op| seen.meet(&op.past));
+        let seen = seen_by_rest(&seen, self.operations.iter());
+        let is_first = |at: &&usize| seen.includes(self.operations[**at].dot);
+        let count = canonical.order.iter().take_while(is_first).count();
+        if !any_concurrent(&self.operations, &canonical.order[..count]) {
+            return Begun::default();
+        }
+        let part: Vec<Operation> = (self.operations.iter())
+            .filter(|op| seen.includes(op.dot) && !matches!(op.effect, Effect::Expire { .. }))
+            .cloned()
+            .collect();
+        let parts: Vec<&Operation> = part.iter().collect();
+        let mut want = evaluate_value(&Content::unknown(), &parts);
+        want.expiry = Expiry::Never;
+        match difference(&want, &Content::absent()) {
+            Ok(effects) if !want.rest_unknown && !needs_replay(&Content::unknown(), &part) => {
+                Begun { count, effects }
+            }
+            _ => Begun::default(),
+        }
+    }
+
+    fn submit_restart(&mut self, canonical: &Canonical, begun: Begun, txn: TxnId) -> Repair {
+        self.pending.clear();
+        let state = self.state_at(canonical.root);
+        let first = state.map_or(Effect::Del, |op| op.effect.clone());
+        let mut commands = vec![state.map_or_else(|| render(&self.key, &Effect::Del), |op| op.raw.clone())];
+        commands.extend(begun.effects.iter().map(|effect| render(&self.key, effect)));
+        let mut steps = vec![Step::repair(first)];
+        steps.extend(begun.effects.into_iter().map(Step::repair));
+        let (ahead, behind) = canonical.order.split_at(begun.count);
+        let restart = Restart {
+            root: canonical.root,
+            steps: steps.len(),
+            done: ahead.iter().map(|&at| self.operations[at].dot).collect(),
+        };
+        for &at in behind {
+            let (command, step) = self.again(at, &canonical.order, canonical.root);
+            commands.push(command);
+            steps.push(step);
+        }
+        self.held.submit(Flight {
+            txn,
+            restart: Some(restart),
+            steps,
+        });
+        Repair {
+            commands,
+            ..Repair::default()
+        }
+    }
+}
