@@ -38,14 +38,15 @@ fn find_trim(words: &Words, from: usize) -> Option<Trim> {
     })
 }
 
-/// Trims; an approximate one leaves streams as short as those of the model alone.
+/// Trims; an approximate one takes whole nodes away, and streams as short as those of the model have but one.
 fn trim(stream: &mut Stream, words: &Words, trim: &Trim) -> Result<usize, String> {
-    if trim.approximate {
+    let threshold = word(words, trim.threshold_at)?;
+    let is_to_length = is(&words[trim.at], "MAXLEN");
+    if trim.approximate && !(is_to_length && integer(threshold)? == 0) {
         return Ok(0);
     }
-    let threshold = word(words, trim.threshold_at)?;
     let before = stream.entries.len();
-    if is(&words[trim.at], "MAXLEN") {
+    if is_to_length {
         let most = integer(threshold)? as usize;
         while stream.entries.len() > most {
             stream.entries.pop_first();
