@@ -221,6 +221,16 @@ pub(super) fn took_only(op: &Operation, removed: &Vector) -> bool {
     }
 }
 
+/// Whether a pop took something else than what was pushed at its own end, or of a base that is hidden.
+pub(super) fn reaches_beyond(op: &Operation) -> bool {
+    let Effect::ListPop { left, took, .. } = &op.effect else {
+        return false;
+    };
+    let is_near = |name: &Bytes| end_of(name) == Some(*left) || name.first() == Some(&HIDDEN);
+    took.as_ref()
+        .is_none_or(|took| !took.iter().all(|(name, _)| is_near(name)))
+}
+
 /// Whether all that a pop took had been taken by those that this was asked of before.
 pub(super) fn took_nothing<'a>(op: &'a Operation, taken: &mut BTreeSet<&'a Bytes>) -> bool {
     let Effect::ListPop { took: Some(took), .. } = &op.effect else {

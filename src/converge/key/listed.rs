@@ -9,7 +9,7 @@ use super::{KeyState, Repair, Root};
 use crate::causality::Dot;
 use crate::command::effect::Effect;
 use crate::converge::content::{Kind, kind_of};
-use crate::converge::list::{Views, base_of};
+use crate::converge::list::{Views, base_of, reaches_beyond};
 use crate::converge::operation::Operation;
 
 /// What is known of the list below all operations.
@@ -44,7 +44,9 @@ impl KeyState {
 
     /// Whether this operation changes what others took that are known already.
     pub(super) fn calls_for_learning(&self, op: &Operation) -> bool {
-        self.listed.views.is_open() && Views::hides_base(op)
+        // Where something hides the base already, only pops that reached beyond their end took something else.
+        let changes = || !self.listed.views.is_blind() || self.operations.iter().any(reaches_beyond);
+        self.listed.views.is_open() && Views::hides_base(op) && changes()
     }
 
     /// All pops learn anew what they took, if there can be any.

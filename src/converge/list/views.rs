@@ -133,6 +133,9 @@ impl Views {
     /// An operation becomes known; what it took from the list, if it did and that can be said.
     pub fn add(&mut self, op: &Operation) -> Option<Taken> {
         let site = op.dot.site.at();
+        if Views::hides_base(op) && !self.hiders.contains(&op.dot) {
+            self.hiders.push(op.dot);
+        }
         let view = self.views.get_mut(site)?;
         let mut found = None;
         let past = || Rc::clone(&op.past);
