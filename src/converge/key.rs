@@ -17,7 +17,7 @@ use bytes::Bytes;
 #[cfg(test)]
 pub(super) use self::fold::seen_by_rest;
 pub use self::held::Took;
-use self::held::{Actual, Flight, Held, Step};
+use self::held::{Actual, Flight, Held, Restart, Step};
 use self::listed::Listed;
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
@@ -430,11 +430,17 @@ impl KeyState {
         }
         let commands = effects.iter().map(|effect| render(&self.key, effect)).collect();
         let steps = effects.into_iter().map(Step::repair).collect();
-        self.held.submit(Flight {
-            txn,
-            restart: None,
-            steps,
-        });
+        self.submit(txn, None, commands, steps)
+    }
+
+    fn submit(
+        &mut self,
+        txn: TxnId,
+        restart: Option<Restart>,
+        commands: Vec<Bytes>,
+        steps: Vec<Step>,
+    ) -> Repair {
+        self.held.submit(Flight { txn, restart, steps });
         Repair {
             commands,
             ..Repair::default()

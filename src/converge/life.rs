@@ -150,13 +150,8 @@ impl Life {
         if !self.may_be_gone() {
             return false;
         }
-        let known = (!self.has_state).then(|| {
-            let base = match &self.read {
-                Some(read) if !self.is_hidden => read,
-                _ => &self.base,
-            };
-            self.presence.ends(op, base)
-        });
+        let base = known_base(&self.base, self.read.as_ref(), self.is_hidden);
+        let known = (!self.has_state).then(|| self.presence.ends(op, base));
         known.flatten().unwrap_or_else(|| self.looks_gone(op, operations))
     }
 
@@ -195,10 +190,7 @@ impl Life {
     }
 
     fn base(&self) -> &Content {
-        match &self.read {
-            Some(read) if !self.is_hidden => read,
-            _ => &self.base,
-        }
+        known_base(&self.base, self.read.as_ref(), self.is_hidden)
     }
 
     /// An operation was superseded.
@@ -323,6 +315,11 @@ impl Life {
         self.has_state = left().any(Operation::is_state);
         self.has_reset = left().any(|op| tells_of_end(&op.effect, kind));
     }
+}
+
+/// What was read of it counts where it is not hidden.
+fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: bool) -> &'a Content {
+    read.filter(|_| !is_hidden).unwrap_or(folded)
 }
 
 /// Whether it tells that a key of this type had gone, beside removals of elements.

@@ -11,6 +11,7 @@ use serde_json::json;
 use syncer::certs::CertificateName;
 use syncer::certs::io::{Backend, EtcdAccess, EtcdBackend, Store};
 
+use crate::set::set;
 use crate::support::certificate::TlsFiles;
 use crate::support::ports::free_port;
 use crate::support::site::Site;
@@ -193,15 +194,6 @@ fn another(config: &str) -> Site {
     other.extra = config.to_owned();
     other.write_config(&[]);
     other
-}
-
-fn set(two: &Two, name: &str) -> String {
-    let (certificate, key) = (two.path(&format!("{name}.pem")), two.path(&format!("{name}.key")));
-    format!(
-        "cluster certificate set syncer certificate_file {} key_file {}",
-        certificate.display(),
-        key.display()
-    )
 }
 
 fn has(site: &Site, two: &Two, name: &str) {

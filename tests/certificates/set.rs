@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use crate::support::site::say;
 use crate::{Two, admin, done, has_no_error, openssl, own_file, refusals, refused};
 
-fn set(two: &Two, name: &str) -> String {
+/// The words that put a pair of files in the place of the syncer's.
+pub fn set(two: &Two, name: &str) -> String {
     let (certificate, key) = (two.path(&format!("{name}.pem")), two.path(&format!("{name}.key")));
     format!(
         "cluster certificate set syncer certificate_file {} key_file {}",

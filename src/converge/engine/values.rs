@@ -26,19 +26,18 @@ impl Converge {
     }
 
     /// The value could not be read; try again.
-    pub fn ship_failed(&mut self, (fingerprint, db, key): (u64, u32, &Bytes)) {
-        let place = (fingerprint, db, key);
-        let known = self.conflicts.change_key(place, KeyState::snapshot_failed);
-        if known.is_some() {
-            self.compare(fingerprint, db, key);
-        }
+    pub fn ship_failed(&mut self, key: (u64, u32, &Bytes)) {
+        self.change_and_compare(key, KeyState::snapshot_failed);
     }
 
     /// A list was read in a transaction of ours; `None` if the key holds something else.
-    pub fn read(&mut self, (fingerprint, db, key): (u64, u32, &Bytes), found: Option<&[Bytes]>) {
-        let place = (fingerprint, db, key);
-        let known = self.conflicts.change_key(place, |state| state.read(found));
-        if known.is_some() {
+    pub fn read(&mut self, key: (u64, u32, &Bytes), found: Option<&[Bytes]>) {
+        self.change_and_compare(key, |state| state.read(found));
+    }
+
+    fn change_and_compare(&mut self, place: (u64, u32, &Bytes), change: impl FnOnce(&mut KeyState)) {
+        let (fingerprint, db, key) = place;
+        if self.conflicts.change_key(place, change).is_some() {
             self.compare(fingerprint, db, key);
         }
     }

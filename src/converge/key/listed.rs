@@ -115,14 +115,15 @@ impl KeyState {
         let executed = self.executed_on_base(trace.as_ref());
         let base = found
             .zip(executed.as_deref())
-            .and_then(|(found, executed)| undo(found, executed));
+            .and_then(|(found, executed)| undo(found, executed))
+            .map(base_of);
         let (Some(base), Some(found), Some(executed)) = (base, found, executed) else {
             // Others know it, and this site does not.
             self.held.actual_mut().trace = None;
             return;
         };
         let mut actual = Actual {
-            content: base_of(base.clone()),
+            content: base.clone(),
             ..self.held.actual().clone()
         };
         for op in executed {
@@ -139,7 +140,7 @@ impl KeyState {
         }
         *self.held.actual_mut() = actual;
         let expiry = self.base.expiry;
-        self.base = base_of(base);
+        self.base = base;
         if self.base.kind != Kind::Absent {
             self.base.expiry = expiry;
         }

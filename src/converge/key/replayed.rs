@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::fold::seen_by_rest;
-use super::held::{Flight, Restart, Step};
+use super::held::{Restart, Step};
 use super::{KeyState, Repair, TxnId};
-use crate::causality::{Dot, SiteIx, Vector};
+use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
 use crate::converge::content::{Content, Expiry};
 use crate::converge::difference::difference;
@@ -95,10 +95,7 @@ impl KeyState {
     ) -> Repair {
         let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
         // What a value that stands at the trace's root had in it has been executed, too.
-        let root = trace.as_ref().and_then(|(root, _)| match root {
-            Root::State(dot) => self.operations.iter().find(|op| op.dot == *dot),
-            Root::Base | Root::Empty => None,
-        });
+        let root = trace.as_ref().and_then(|(root, _)| self.state_at(*root));
         let is_missing = |&at: &usize| {
             let op = &self.operations[at];
             // Executed for one of its keys, it would change the others, too: its origin has it.
@@ -142,10 +139,6 @@ impl KeyState {
         }
     }
 
-    fn past_of(&self, root: Root) -> Option<&Vector> {
-        self.state_at(root).map(|op| op.past.as_ref())
-    }
-
     fn submit_verbatim(&mut self, missing: &[usize], order: &[usize], root: Root, txn: TxnId) -> Repair {
         if missing.is_empty() {
             return Repair::default();
@@ -155,15 +148,7 @@ impl KeyState {
         }
         let again = missing.iter().map(|&at| self.again(at, order, root));
         let (commands, steps) = again.unzip();
-        self.held.submit(Flight {
-            txn,
-            restart: None,
-            steps,
-        });
-        Repair {
-            commands,
-            ..Repair::default()
-        }
+        self.submit(txn, None, commands, steps)
     }
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
@@ -176,18 +161,9 @@ impl KeyState {
             let beside = (0..self.operations.len()).filter(|other| !behind.contains(other));
             entries::unseen(op, beside.map(|other| &self.operations[other]))
         };
-        if let Some(effect) = list::replayed(op, self.past_of(root)) {
-            let command = render(&self.key, &effect);
-            return (
-                command,
-                Step {
-                    effect,
-                    ..Step::of(op)
-                },
-            );
-        }
         let step = Step::of(op);
-        match entries::replayed(op, kept) {
+        let past = self.state_at(root).map(|op| op.past.as_ref());
+        match list::replayed(op, past).or_else(|| entries::replayed(op, kept)) {
             Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
             None if op.is_elementwise() => (render(&self.key, &op.effect), step),
             None => (unconditional(&op.raw), step),
@@ -244,14 +220,6 @@ impl KeyState {
             commands.push(command);
             steps.push(step);
         }
-        self.held.submit(Flight {
-            txn,
-            restart: Some(restart),
-            steps,
-        });
-        Repair {
-            commands,
-            ..Repair::default()
-        }
+        self.submit(txn, Some(restart), commands, steps)
     }
 }

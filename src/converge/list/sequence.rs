@@ -140,11 +140,7 @@ impl Sequence {
     /// # Errors
     /// A value is not known.
     pub fn as_push(&self) -> Result<Effect, OutOfReach> {
-        let elements = self.items().into_iter().map(|item| named(&item));
-        Ok(Effect::ListPush {
-            left: false,
-            elements: elements.collect::<Result<_, _>>()?,
-        })
+        push(false, self.items().iter())
     }
 
     /// Executes a command that took effect; whether the list can have been what it was thought to be.

@@ -122,7 +122,7 @@ impl Views {
         };
         let mut took = BTreeMap::new();
         for op in operations {
-            let found = self.add(op);
+            let found = self.enter(op);
             if matches!(op.effect, Effect::ListPop { .. }) {
                 took.insert(op.dot, found);
             }
@@ -132,10 +132,16 @@ impl Views {
 
     /// An operation becomes known; what it took from the list, if it did and that can be said.
     pub fn add(&mut self, op: &Operation) -> Option<Taken> {
-        let site = op.dot.site.at();
-        if Views::hides_base(op) && !self.hiders.contains(&op.dot) {
+        if Views::hides_base(op) {
             self.hiders.push(op.dot);
         }
+        self.enter(op)
+    }
+
+    /// The same of an operation that is among the hiders if it is one.
+    fn enter(&mut self, op: &Operation) -> Option<Taken> {
+        let site = op.dot.site.at();
+        let is_blind = self.is_blind();
         let view = self.views.get_mut(site)?;
         let mut found = None;
         let past = || Rc::clone(&op.past);
@@ -144,7 +150,7 @@ impl Views {
             _ if Views::is_reset(op) => Deed::Reset(past()),
             Effect::ListPush { elements, .. } => Deed::Push(elements.clone()),
             Effect::ListPop { left, count, .. } => {
-                view.advance(&op.past, &self.entries, !self.hiders.is_empty());
+                view.advance(&op.past, &self.entries, is_blind);
                 let is_hidden = self.hiders.iter().any(|dot| !op.past.includes(*dot));
                 found = view.ends(*left, *count, is_hidden.then_some(op.dot));
                 match &found {
@@ -166,8 +172,9 @@ impl Views {
 
     /// What is included is part of the base from now on.
     pub fn forget(&mut self, seen: &Vector) {
+        let is_blind = self.is_blind();
         for view in &mut self.views {
-            view.advance(seen, &self.entries, !self.hiders.is_empty());
+            view.advance(seen, &self.entries, is_blind);
         }
         self.hiders.retain(|dot| !seen.includes(*dot));
         for (site, upto) in seen.entries() {
