@@ -4,6 +4,7 @@
 //! cargo bench --bench reload                                    # three pairs of runs, medians
 //! cargo bench --bench reload -- --runs 1 --commands 2000000 --reloads 100
 //! cargo bench --bench reload -- --reloads 14                    # one a second
+//! cargo bench --bench reload -- --runs 0 --slices 3             # slices alone
 //! cargo bench --bench reload -- --test                          # a smoke run of a few seconds
 //! ```
 //!
@@ -22,6 +23,11 @@
 //! **CPU.** What both syncers took of it, of the system's accounts: where the machine does other work as well, runs differ by
 //! more than the reloads cost, and this is the better measure. A hundred reloads in a run of 14 seconds are one every 140 ms,
 //! each a handshake with new keys at both sites; `--reloads 14` is one a second, still far more than anybody renews.
+//!
+//! **Slices.** Runs differ by more than the reloads cost, so there is a third measure, within one run at full speed: slices
+//! of half a second without reloads and with four take turns, a hundred reloads in all. A slice's rate is that of both counters, as
+//! the other site's database has them. Each slice with reloads is compared with the mean of the one before and the one behind it; told are the mean of
+//! these ratios and its standard error.
 //!
 //! **Gap.** Each database tells by `CLIENT TRACKING ... BCAST` when the other site's counter was written. The longest time
 //! between two such messages while the other site's writes arrive.
@@ -45,11 +51,16 @@ const COUNT_EVERY: u64 = 64;
 const RATE_PER_SECOND: u64 = 20_000;
 /// Between two pieces of the paced load.
 const PIECE: Duration = Duration::from_millis(2);
+const SLICE: Duration = Duration::from_millis(500);
+const RELOADS_IN_SLICE: usize = 4;
 const DONE: &str = "the certificates are replaced";
 
 #[derive(Debug)]
 struct Options {
+    /// Of each load, without and with reloads.
     runs: usize,
+    /// Runs in slices.
+    slices: usize,
     commands: u64,
     reloads: usize,
     /// Of the paced load.
@@ -68,6 +79,7 @@ struct Load {
 fn options() -> Options {
     let mut options = Options {
         runs: 3,
+        slices: 3,
         commands: 3_000_000,
         reloads: 100,
         seconds: 10,
@@ -82,8 +94,10 @@ fn options() -> Options {
         match arg.as_str() {
             "--bench" => {}
             "--test" => {
-                (options.runs, options.commands, options.reloads, options.seconds) = (1, 100_000, 4, 1)
+                (options.runs, options.slices) = (1, 0);
+                (options.commands, options.reloads, options.seconds) = (100_000, 4, 1);
             }
+            "--slices" => options.slices = value() as usize,
             "--runs" => options.runs = value() as usize,
             "--commands" => options.commands = value(),
             "--seconds" => options.seconds = value(),
@@ -116,7 +130,6 @@ fn encoded(site: usize, commands: u64, random: &mut Random) -> (Vec<u8>, u64) {
 struct Numbers {
     commands_per_second: f64,
     gap_ms: f64,
-    reloads: usize,
     seconds: f64,
     /// Of both syncers, per million commands.
     cpu_seconds: f64,
@@ -186,31 +199,31 @@ fn longest_gap(site: &Site, counter: &str, expected: u64) -> Duration {
     longest
 }
 
-/// Reloads the two in turn, `pause` apart, until there were enough or the writing is over.
-fn reload(cluster: &Cluster, reloads: usize, pause: Duration, over: &AtomicBool) -> usize {
-    let mut done = [0, 0];
+/// Reloads the two in turn, `pause` apart, until there were enough or the writing is over: so many. Some were done `before`.
+fn reload(cluster: &Cluster, (before, reloads): (usize, usize), pause: Duration, over: &AtomicBool) -> usize {
     for n in 0..reloads {
         std::thread::sleep(pause);
         if over.load(Ordering::Relaxed) {
-            break;
+            return n;
         }
-        let site = &cluster.sites[n % 2];
+        let done = (before + n) / 2 + 1;
+        let site = &cluster.sites[(before + n) % 2];
         site.signal(Signal::HUP);
-        done[n % 2] += 1;
-        let is_done = || site.log().matches(DONE).count() == done[n % 2];
+        let is_done = || site.log().matches(DONE).count() == done;
         wait_until("the certificates are replaced", LONG, is_done);
     }
-    done.iter().sum()
+    reloads
 }
 
-fn measure(load: &Load, reloads: usize, pause: Duration) -> Numbers {
+/// Runs a load, and something beside it that may stop when the flag is set.
+fn run<R: Send>(load: &Load, beside: impl FnOnce(&Cluster, &AtomicBool) -> R + Send) -> (Numbers, R) {
     let loads = &load.sites;
     let options = ServerOptions::default().with("client-output-buffer-limit", "replica 0 0 0");
     let cluster = Cluster::build(2).servers(&options).direct_links().start();
     let over = AtomicBool::new(false);
     let cpu_before = cpu_of_syncers(&cluster);
     let start = Instant::now();
-    let (gaps, reloads) = std::thread::scope(|scope| {
+    let (gaps, found) = std::thread::scope(|scope| {
         let gaps: Vec<_> = (0..2)
             .map(|site| {
                 let (cluster, counts) = (&cluster, loads[1 - site].1);
@@ -221,7 +234,7 @@ fn measure(load: &Load, reloads: usize, pause: Duration) -> Numbers {
             let cluster = &cluster;
             scope.spawn(move || write(&cluster.sites[site], bytes, load.seconds));
         }
-        let reloading = scope.spawn(|| reload(&cluster, reloads, pause, &over));
+        let beside = scope.spawn(|| beside(&cluster, &over));
         for (site, other) in [(0, 1), (1, 0)] {
             let mut client = cluster.client(site);
             let key = format!("GET end:{other}");
@@ -231,18 +244,68 @@ fn measure(load: &Load, reloads: usize, pause: Duration) -> Numbers {
         }
         over.store(true, Ordering::Relaxed);
         let gaps: Vec<Duration> = gaps.into_iter().map(|gap| gap.join().unwrap()).collect();
-        (gaps, reloading.join().unwrap())
+        (gaps, beside.join().unwrap())
     });
     let seconds = start.elapsed().as_secs_f64();
     let cpu_seconds = (cpu_of_syncers(&cluster) - cpu_before).as_secs_f64();
     check(&cluster, loads);
-    Numbers {
+    let numbers = Numbers {
         commands_per_second: 2.0 * load.commands as f64 / seconds,
         gap_ms: gaps.iter().max().unwrap().as_secs_f64() * 1e3,
-        reloads,
         seconds,
         cpu_seconds: cpu_seconds * 1e6 / (2.0 * load.commands as f64),
+    };
+    (numbers, found)
+}
+
+/// Slices in turn without and with reloads, until the writing is over: how many reloads, and each slice's rate.
+fn slices(cluster: &Cluster, over: &AtomicBool) -> (usize, Vec<f64>) {
+    let mut clients = [0, 1].map(|site| cluster.client(site));
+    let mut applied = || -> f64 {
+        let counts = clients.iter_mut().enumerate().map(|(site, client)| {
+            let count = client.ok(&format!("GET count:{}", 1 - site));
+            if count == Reply::Nil {
+                0.0
+            } else {
+                count.text().parse().expect("a number")
+            }
+        });
+        counts.sum()
+    };
+    let (mut rates, mut reloads) = (Vec::new(), 0);
+    // The first seconds of a run are slower: databases grow.
+    std::thread::sleep(SLICE * 4);
+    let (mut before, mut since) = (applied(), Instant::now());
+    while !over.load(Ordering::Relaxed) {
+        if rates.len() % 2 == 1 {
+            reloads += reload(
+                cluster,
+                (reloads, RELOADS_IN_SLICE),
+                SLICE / (RELOADS_IN_SLICE as u32 + 1),
+                over,
+            );
+        }
+        std::thread::sleep(SLICE.saturating_sub(since.elapsed()));
+        let (now, at) = (applied(), Instant::now());
+        rates.push((now - before) / (at - since).as_secs_f64());
+        (before, since) = (now, at);
     }
+    // The last one is not whole.
+    rates.pop();
+    (reloads, rates)
+}
+
+/// How each slice with reloads compares with those beside it: the mean, and its standard error.
+fn compare_slices(rates: &[f64]) -> (f64, f64) {
+    let ratios = rates
+        .windows(3)
+        .step_by(2)
+        .map(|slices| 2.0 * slices[1] / (slices[0] + slices[2]));
+    let ratios: Vec<f64> = ratios.collect();
+    let count = ratios.len() as f64;
+    let mean = ratios.iter().sum::<f64>() / count;
+    let variance = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (mean, (variance / count).sqrt())
 }
 
 /// Nothing was lost, nothing counted twice, and no link was down.
@@ -276,10 +339,10 @@ fn compare(name: &str, load: &Load, options: &Options) {
     let mut pause = Duration::ZERO;
     for _ in 0..options.runs {
         for (reloads, all) in [(0, &mut without), (options.reloads, &mut with)] {
-            let found = measure(load, reloads, pause);
+            let (found, done) = run(load, |cluster, over| reload(cluster, (0, reloads), pause, over));
             println!(
-                "| {name} | {} | {:.0} | {:.1} | {:.1} | {:.2} |",
-                found.reloads, found.commands_per_second, found.gap_ms, found.seconds, found.cpu_seconds
+                "| {name} | {done} | {:.0} | {:.1} | {:.1} | {:.2} |",
+                found.commands_per_second, found.gap_ms, found.seconds, found.cpu_seconds
             );
             if reloads == 0 {
                 // So that they are spread over three quarters of a run.
@@ -311,12 +374,22 @@ fn main() {
         ("full speed", options.commands, None),
         ("paced", paced, Some(options.seconds)),
     ];
-    for (name, commands, seconds) in loads {
+    for (name, commands, seconds) in loads.into_iter().filter(|_| options.runs > 0) {
         let load = Load {
             sites: [0, 1].map(|site| encoded(site, commands, &mut random)),
             commands,
             seconds,
         };
         compare(name, &load, &options);
+    }
+    for _ in 0..options.slices {
+        let load = Load {
+            sites: [0, 1].map(|site| encoded(site, 3 * options.commands, &mut random)),
+            commands: 3 * options.commands,
+            seconds: None,
+        };
+        let (_, (reloads, rates)) = run(&load, slices);
+        let (mean, error) = compare_slices(&rates);
+        println!("| full speed, slices | {reloads} | with : without {mean:.3} ± {error:.3} | | | |");
     }
 }
