@@ -40,8 +40,8 @@ impl Connection {
         true
     }
 
-    /// If the next command executes a transaction that carries data: whether it only repairs.
-    pub fn about_to_execute(&self, site: usize) -> Option<bool> {
+    /// If the next command executes a transaction that carries data: its words, and whether it only repairs.
+    pub fn about_to_execute(&self, site: usize) -> Option<(Vec<Vec<u8>>, bool)> {
         let queued = self
             .queued
             .as_ref()
@@ -51,7 +51,13 @@ impl Connection {
         let own = crate::host::name(site);
         let marker = [b"{syncer}:", own.as_bytes()].concat();
         let is_repair = queued.iter().any(|words| key(words) == marker);
-        queued.iter().any(is_data).then_some(is_repair)
+        let data: Vec<Vec<u8>> = queued
+            .iter()
+            .filter(|words| is_data(words))
+            .flatten()
+            .cloned()
+            .collect();
+        (!data.is_empty()).then_some((data, is_repair))
     }
 
     fn command(&mut self, database: &mut Database, words: Words, refusing: bool) -> Reply {

@@ -71,7 +71,8 @@ pub struct Mix {
     families: Vec<Family>,
     keys: u64,
     databases: u64,
-    expiry: bool,
+    /// So many of a hundred are expiry times.
+    expiries: u64,
     flushes: bool,
     blocks: bool,
     deletes: u64,
@@ -93,7 +94,7 @@ impl Mix {
             families,
             keys: random.pick(&[1, 1, 2]),
             databases: random.pick(&[1, 1, 1, 2]),
-            expiry: random.chance(35),
+            expiries: if random.chance(35) { 25 } else { 0 },
             flushes: random.chance(8),
             blocks: random.chance(30),
             deletes: random.pick(&[5, 12, 25]),
@@ -116,12 +117,37 @@ impl Mix {
             families: vec![random.pick(families)],
             keys: 1,
             databases: 1,
-            expiry: random.chance(50),
+            expiries: if random.chance(50) { 25 } else { 0 },
             flushes: false,
             blocks: false,
             deletes: random.pick(&[0, 12, 25]),
             conditions: 50,
         }
+    }
+
+    /// Mixes for a scene: for what stands before it and is written elsewhere, for what a client writes right before
+    /// that, and for what one writes before the repair. One family or all that fight, and times under conditions; or
+    /// a string that takes the place of another type, and is then written as a string although that type has won.
+    pub fn of_scene(random: &mut Random) -> [Mix; 3] {
+        let of = |random: &mut Random, families: &[Family]| Mix {
+            families: vec![random.pick(families)],
+            ..Mix::of_races(random)
+        };
+        let mix = match random.below(8) {
+            0 => of(random, &[Family::Entries, Family::Bits, Family::Trims]),
+            1 | 2 => {
+                let numbers = of(random, &[Family::Counters]);
+                let typed = of(random, &[Family::Sets, Family::Hashes, Family::Sorted]);
+                return [numbers.clone(), typed, numbers];
+            }
+            3..=5 => Mix {
+                expiries: 60,
+                deletes: 5,
+                ..Mix::of_races(random)
+            },
+            _ => Mix::of_races(random),
+        };
+        [mix.clone(), mix.clone(), mix]
     }
 }
 
@@ -139,7 +165,15 @@ pub fn race(random: &mut Random, mix: &Mix, number: u64) -> What {
         db,
         commands,
         block,
+        beside: None,
     })
+}
+
+/// A command on the key of a scene.
+pub fn in_scene(random: &mut Random, mix: &Mix, number: u64, key: &[u8]) -> Words {
+    let mut words = command(random, mix, number);
+    words[1] = key.to_vec();
+    words
 }
 
 /// Database, commands, and whether they are one transaction.
@@ -166,7 +200,7 @@ fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
     if random.chance(mix.deletes) {
         return words(&format!("{} {name}", random.pick(&["DEL", "DEL", "UNLINK"])));
     }
-    if mix.expiry && random.chance(25) {
+    if mix.expiries > 0 && random.chance(mix.expiries) {
         if mix.conditions > 0 && random.chance(mix.conditions) {
             return words(&condition(random, &name, n));
         }

@@ -20,6 +20,7 @@ mod plan;
 mod random;
 mod resp;
 mod run;
+mod scenes;
 mod shrink;
 mod world;
 

@@ -285,16 +285,16 @@ impl Host {
             let mut left = most;
             while left > 0 {
                 let next = connection.about_to_execute(self.at);
-                if let Some(is_repair) = next {
+                if let Some((data, is_repair)) = &next {
                     let is_before =
-                        |place| place == Place::Before || place == Place::BeforeRepair && is_repair;
-                    race(&mut self.races, &mut self.database, is_before);
+                        |place| place == Place::Before || place == Place::BeforeRepair && *is_repair;
+                    race(&mut self.races, &mut self.database, data, is_before);
                 }
                 if !connection.serve(&mut self.database, self.refusing) {
                     break;
                 }
-                if next.is_some() {
-                    race(&mut self.races, &mut self.database, |place| {
+                if let Some((data, _)) = next {
+                    race(&mut self.races, &mut self.database, &data, |place| {
                         place == Place::Behind
                     });
                 }
@@ -419,9 +419,17 @@ impl Host {
     }
 }
 
-/// The first client that waits for just this writes.
-fn race(races: &mut VecDeque<(Race, usize)>, database: &mut Database, is_here: impl Fn(Place) -> bool) {
-    let first = races.iter().position(|(race, _)| is_here(race.place));
+/// The first client that waits for just this, and for a transaction of these words, writes.
+fn race(
+    races: &mut VecDeque<(Race, usize)>,
+    database: &mut Database,
+    data: &[Vec<u8>],
+    is_here: impl Fn(Place) -> bool,
+) {
+    let is_beside = |race: &Race| race.beside.as_ref().is_none_or(|key| data.contains(key));
+    let first = races
+        .iter()
+        .position(|(race, _)| is_here(race.place) && is_beside(race));
     if let Some((race, number)) = first.and_then(|at| races.remove(at)) {
         database.run(race.db, &race.commands, race.block, Cause::Client(number));
     }

@@ -22,6 +22,7 @@ mod plan;
 mod random;
 mod resp;
 mod run;
+mod scenes;
 mod shrink;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,6 +8,7 @@ use crate::database::Version;
 use crate::host::HostSettings;
 use crate::random::Random;
 use crate::resp::{Words, show};
+use crate::scenes;
 
 /// What the scheduler can let a site do.
 pub const ACTIONS: usize = 9;
@@ -80,6 +81,8 @@ pub struct Race {
     pub commands: Vec<Words>,
     /// MULTI and EXEC around them.
     pub block: bool,
+    /// The transaction touches this key; without one any will do.
+    pub beside: Option<Vec<u8>>,
 }
 
 /// Something that happens at a site, at a step.
@@ -148,6 +151,9 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51);
         let sites = [2, 2, 2, 3, 3, 4, 5][random.below(7) as usize];
+        if scenes::is_one(seed) {
+            return Plan::of_scenes(seed, sites, &mut random);
+        }
         let long = seed % LONG_EVERY == LONG_EVERY - 1;
         let writes = match (long, random.chance(40)) {
             (true, _) => 300 + random.below(1_200),
@@ -179,13 +185,6 @@ impl Plan {
         if racing.chance(RACING) && !long {
             events.extend(races(&mut racing, sites as u64, steps, writes));
         }
-        events.sort_by_key(|(step, site, _)| (*step, *site));
-        let event = |(number, (step, site, what))| Event {
-            step,
-            site,
-            what,
-            number,
-        };
         Plan {
             seed,
             hosts,
@@ -193,9 +192,36 @@ impl Plan {
             weights,
             delay_ms: random.pick(&[0, 2, 10, 50]),
             pace_ms: random.pick(&[1, 2, 5]),
-            events: events.into_iter().enumerate().map(event).collect(),
+            events: in_order(events),
         }
     }
+
+    fn of_scenes(seed: u64, sites: usize, random: &mut Random) -> Plan {
+        let late = random.below(sites as u64) as usize;
+        let (events, steps) = scenes::scenes(random, sites as u64, late as u64);
+        Plan {
+            seed,
+            hosts: (0..sites).map(|_| host(random)).collect(),
+            steps,
+            weights: (0..sites)
+                .map(|site| scenes::weights(random, site == late))
+                .collect(),
+            delay_ms: random.pick(&[0, 2, 10]),
+            pace_ms: random.pick(&[1, 2]),
+            events: in_order(events),
+        }
+    }
+}
+
+fn in_order(mut events: Vec<(u64, usize, What)>) -> Vec<Event> {
+    events.sort_by_key(|(step, site, _)| (*step, *site));
+    let event = |(number, (step, site, what))| Event {
+        step,
+        site,
+        what,
+        number,
+    };
+    events.into_iter().enumerate().map(event).collect()
 }
 
 /// Writes to a key of their own, some right beside the syncer's transactions, and a database that is late with those.
