@@ -74,10 +74,12 @@ pub enum EffectClass {
     SwapDb = 17,
     /// Bits of a string are set.
     Bits = 18,
+    /// It tells what another command took; no database executes it.
+    Took = 19,
 }
 
 impl EffectClass {
-    const ALL: [EffectClass; 19] = {
+    const ALL: [EffectClass; 20] = {
         use EffectClass as E;
         [
             E::Delete,
@@ -99,6 +101,7 @@ impl EffectClass {
             E::Flush,
             E::SwapDb,
             E::Bits,
+            E::Took,
         ]
     };
 

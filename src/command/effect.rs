@@ -7,6 +7,7 @@ use super::entries::{self, Left, Trim};
 use super::keys::{Access, keys};
 use super::pieces;
 use super::table::Spec;
+use super::took::{self, Told};
 
 /// What a SET does to the key's expiry time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,13 @@ pub enum Effect {
         left: bool,
         /// Name and value.
         element: (Bytes, Bytes),
+    },
+    /// What a pop of the same site took, where that is something else than what its past tells. It does nothing itself.
+    ListTook {
+        /// The pop's number.
+        pop: u64,
+        /// Its elements.
+        took: Vec<Told>,
     },
     /// Known only by executing it on the key.
     Opaque,
@@ -265,6 +273,7 @@ fn on_key(spec: &Spec, class: EffectClass, args: &[Bytes], at: usize) -> Result<
         },
         EffectClass::Expire => expire(spec, args)?,
         EffectClass::Restore => restore(args)?,
+        EffectClass::Took => took::parse(args)?,
         EffectClass::Derived => derived(spec, args, at),
         EffectClass::Union => pieces::union(args),
         EffectClass::Bits => match spec.name {

@@ -15,6 +15,7 @@ mod keys;
 mod learned;
 pub mod pieces;
 mod table;
+pub mod took;
 
 pub use absolute::absolute;
 pub use class::{Class, Control, EffectClass};

@@ -2,6 +2,7 @@
 
 use super::class::{Class, Control, EffectClass};
 use super::keys::KeyRule;
+use super::took::TOOK;
 
 /// One command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ static ROWS: &[Spec] = &[
     write("FLUSHALL", E::Flush, KeyRule::None),
     write("SWAPDB", E::SwapDb, KeyRule::None),
     write("FUNCTION", E::Opaque, KeyRule::None),
+    // Of a syncer alone: what a pop took.
+    write(TOOK, E::Took, ONE),
     // Strings, counters, bitmaps.
     write("SET", E::Set, ONE),
     write("SETNX", E::Set, ONE),

@@ -204,6 +204,7 @@ impl Content {
                 content.expiry = ttl_unix_ms.map_or(Expiry::Never, Expiry::At);
                 return content;
             }
+            Effect::ListTook { .. } => return self,
             // It may have taken the last element, and the key with its expiry time gone for a moment.
             Effect::Opaque | Effect::Derived => {
                 return Content {
@@ -316,7 +317,7 @@ impl Content {
     pub fn after_if_possible(self, effect: &Effect) -> Content {
         match effect {
             Effect::Del | Effect::Set { .. } | Effect::Restore { .. } => return self.after(effect),
-            Effect::Opaque | Effect::Derived => return self.after(effect),
+            Effect::Opaque | Effect::Derived | Effect::ListTook { .. } => return self.after(effect),
             Effect::Expire { .. } if self.kind == Kind::Absent => return self,
             Effect::Expire { .. } => return self.after(effect),
             _ => {}
@@ -402,7 +403,7 @@ pub fn kind_of(effect: &Effect) -> Kind {
         | Effect::ListInsert { .. }
         | Effect::ListRemove { .. } => Kind::List,
         Effect::Restore { .. } | Effect::Opaque | Effect::Derived => Kind::Other,
-        Effect::Del | Effect::Expire { .. } => Kind::Unknown,
+        Effect::Del | Effect::Expire { .. } | Effect::ListTook { .. } => Kind::Unknown,
     }
 }
 

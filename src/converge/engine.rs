@@ -269,7 +269,8 @@ impl Converge {
                 continue;
             };
             let place = (arrival.fingerprint, share.db, &share.key);
-            self.conflicts.enter_key(place, |key| key.executed(operation));
+            self.conflicts
+                .enter_key(place, |key| key.executed_here(operation));
             // Also with nothing in flight: an expiry time that had lost its key may have found a new one.
             self.compare(arrival.fingerprint, share.db, &share.key);
         }

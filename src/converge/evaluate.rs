@@ -116,6 +116,7 @@ pub(super) fn is_write(effect: &Effect) -> bool {
             | Effect::StreamRemove(_)
             | Effect::StreamTrim(_)
             | Effect::ListPop { .. }
+            | Effect::ListTook { .. }
             | Effect::ListRemove { .. }
     )
 }

@@ -7,6 +7,7 @@
 mod fold;
 mod held;
 mod listed;
+mod popped;
 mod replayed;
 
 use std::collections::BTreeSet;
@@ -306,12 +307,14 @@ impl KeyState {
             let superseded = self.operations.extract_if(.., is_over);
             superseded.for_each(|older| self.life.bury(&older));
         }
+        let past = learns.then(|| Rc::clone(&op.past));
+        self.retell(&op);
         self.operations.push(op);
         if is_late {
             self.learn_again();
         }
-        if learns {
-            self.learn_pops();
+        if let Some(past) = past {
+            self.learn_pops(&[past]);
         }
     }
 
@@ -386,6 +389,7 @@ impl KeyState {
     }
 
     fn compare(&mut self, me: SiteIx, txn: TxnId, may_script: bool) -> Repair {
+        self.learn_what_was_told();
         let demanded = std::mem::take(&mut self.demanded);
         let needs_script = |effect: &Effect| matches!(effect, Effect::StreamSplice(_));
         let by_element = self.is_elementwise();

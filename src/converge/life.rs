@@ -135,7 +135,8 @@ impl Life {
     fn ends(&mut self, op: &Operation, operations: &[Operation]) -> bool {
         match &op.effect {
             Effect::Del => return true,
-            Effect::Expire { .. } | Effect::Restore { .. } | Effect::Opaque | Effect::Derived => {
+            Effect::Expire { .. } | Effect::ListTook { .. } => return false,
+            Effect::Restore { .. } | Effect::Opaque | Effect::Derived => {
                 return false;
             }
             // A stream stays when its last entry goes.
@@ -266,6 +267,17 @@ impl Life {
         }
         operations.iter().for_each(|op| self.presence.note(op));
         self.review(&operations);
+    }
+
+    /// A pop that nobody has seen took this, and not that; no more and no less.
+    pub fn retake(&mut self, pop: &Operation, before: &Taken, now: &Taken) {
+        let names = |taken: &Taken| {
+            taken
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect::<BTreeSet<Bytes>>()
+        };
+        self.presence.retake(pop, &names(before), &names(now));
     }
 
     /// The last of each chain of ghosts: those before it have seen as much of other sites. What a ghost that stays has
@@ -466,6 +478,8 @@ fn shape(effect: &Effect) -> Effect {
                 .as_ref()
                 .map(|took| took.iter().map(|(name, _)| (copy(name), None)).collect()),
         },
+        // What others' pops took may be asked again.
+        Effect::ListTook { .. } => effect.clone(),
         Effect::Restore { .. }
         | Effect::ListInsert { .. }
         | Effect::ListRemove { .. }

@@ -20,7 +20,8 @@ use std::collections::BTreeSet;
 use bytes::{BufMut, Bytes, BytesMut};
 
 pub use self::sequence::{Item, Sequence};
-pub(super) use self::views::{Taken, Views};
+pub use self::views::Taken;
+pub(super) use self::views::{Retold, Views};
 use super::content::{Content, Expiry, Kind};
 use super::cover::Cover;
 use super::difference::OutOfReach;
@@ -168,6 +169,10 @@ fn hidden_name(pop: Dot) -> Bytes {
     beside_name(HIDDEN, pop, 0)
 }
 
+fn is_hidden_name(name: &Bytes) -> bool {
+    name.first() == Some(&HIDDEN)
+}
+
 fn beside_name(tag: u8, op: Dot, at: usize) -> Bytes {
     let mut name = BytesMut::with_capacity(18);
     name.put_u8(tag);
@@ -226,7 +231,7 @@ pub(super) fn reaches_beyond(op: &Operation) -> bool {
     let Effect::ListPop { left, took, .. } = &op.effect else {
         return false;
     };
-    let is_near = |name: &Bytes| end_of(name) == Some(*left) || name.first() == Some(&HIDDEN);
+    let is_near = |name: &Bytes| end_of(name) == Some(*left) || is_hidden_name(name);
     took.as_ref()
         .is_none_or(|took| !took.iter().all(|(name, _)| is_near(name)))
 }
@@ -243,21 +248,34 @@ pub(super) fn took_nothing<'a>(op: &'a Operation, taken: &mut BTreeSet<&'a Bytes
     !took_any
 }
 
+/// The list in a dump, if it is one; its elements have names of what that operation left.
+pub(super) fn of_dump(payload: &Bytes, dot: Dot) -> Option<Sequence> {
+    let list = views::list_in(payload)?;
+    let item = |(at, value): (usize, &Bytes)| Item {
+        name: whole_name(dot, at),
+        value: Some(value.clone()),
+    };
+    Some(Sequence::of_items(list.iter().enumerate().map(item)))
+}
+
 /// A pop's effect where its operation is executed again, beside others, on what has the past `root`: it takes the
-/// element that it took where it was executed. That is known everywhere of what was pushed at the same end since, and of
-/// what the value at the root had.
-pub(super) fn replayed(op: &Operation, root: Option<&Vector>) -> Option<Effect> {
+/// element that it took where it was executed. That is known everywhere if its site told it, of what was pushed at the
+/// same end since, and of what the value at the root had.
+pub(super) fn replayed(op: &Operation, root: Option<&Vector>, is_told: bool) -> Option<Effect> {
     let Effect::ListPop {
         left,
-        count: 1,
+        count,
         took: Some(took),
     } = &op.effect
     else {
         return None;
     };
-    let is_known = |name: &Bytes| end_of(name) == Some(*left) || whole_place(name).is_some();
-    let (name, value) = took.first().filter(|(name, _)| is_known(name))?;
-    if root.is_some_and(|root| push_of(name).is_some_and(|dot| root.includes(dot))) {
+    let [(name, value)] = &took[..] else {
+        return None;
+    };
+    let is_known = *count == 1 && (end_of(name) == Some(*left) || whole_place(name).is_some());
+    let is_at_root = || root.is_some_and(|root| push_of(name).is_some_and(|dot| root.includes(dot)));
+    if !is_told && (!is_known || is_at_root()) {
         return None;
     }
     Some(Effect::ListRemove {

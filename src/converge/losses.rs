@@ -102,6 +102,7 @@ fn removes(op: &Operation) -> bool {
             | Effect::StreamRemove(_)
             | Effect::StreamTrim(_)
             | Effect::ListPop { .. }
+            | Effect::ListTook { .. }
     )
 }
 

@@ -40,11 +40,13 @@ pub enum Mutation {
     ClockAbsorbs,
     /// Keys are compared again when something comes back.
     CompareAtEcho,
+    /// A pop counts for what its client was given.
+    ToldPops,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 17] = {
+    pub const ALL: [Mutation; 18] = {
         use Mutation as M;
         [
             M::SetLatestWins,
@@ -64,6 +66,7 @@ impl Mutation {
             M::FoldStable,
             M::ClockAbsorbs,
             M::CompareAtEcho,
+            M::ToldPops,
         ]
     };
 }

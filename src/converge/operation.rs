@@ -189,6 +189,7 @@ impl Operation {
                 // What a pop took, others' pops that saw it did not.
                 | Effect::ListPush { .. }
                 | Effect::ListPop { .. }
+                | Effect::ListTook { .. }
                 | Effect::Opaque
                 | Effect::Derived
         )

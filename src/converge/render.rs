@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::command::effect::{Effect, SetExpiry, Splice};
 use crate::command::entries::{self, Trim};
 use crate::command::pieces::Piece;
+use crate::command::took;
 use crate::resp::encode;
 
 /// A command as it is executed again: that it stands in a stream tells that its condition held.
@@ -29,7 +30,7 @@ pub fn unconditional(raw: &Bytes) -> Bytes {
     }
 }
 
-/// The command that has this effect on a key. Opaque and derived effects have none: they are replayed as they came.
+/// The command that has this effect on a key, or tells of it. Opaque and derived effects have none: they are replayed as they came.
 pub fn render(key: &[u8], effect: &Effect) -> Bytes {
     let mut owned: Vec<Vec<u8>> = Vec::new();
     let (name, args): (&[u8], Vec<&[u8]>) = match effect {
@@ -76,6 +77,7 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
         | Effect::ListPop { .. }
         | Effect::ListInsert { .. }
         | Effect::ListRemove { .. } => return of_list(key, effect),
+        Effect::ListTook { pop, took } => return took::encode(key, *pop, took),
         Effect::Expire { at_unix_ms: None } => (b"PERSIST", Vec::new()),
         Effect::Expire { at_unix_ms: Some(ms) } => {
             owned.push(ms.to_string().into_bytes());

@@ -24,6 +24,16 @@ pub enum Root {
     State(Dot),
 }
 
+impl Root {
+    /// The operation whose value it is.
+    pub fn state(self) -> Option<Dot> {
+        match self {
+            Root::State(dot) => Some(dot),
+            Root::Base | Root::Empty => None,
+        }
+    }
+}
+
 /// The canonical order: from this root, these operations (indexes into the list that was given).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Canonical {
@@ -36,14 +46,14 @@ pub struct Canonical {
 /// Puts operations into canonical order.
 ///
 /// A DEL has no place in it: what it saw is left out, and what it did not see survives. Expiry times are a register
-/// of their own (see [`expiry`](super::expiry)) and left out, too.
+/// of their own (see [`expiry`](super::expiry)) and left out, too, and so is what tells of another operation.
 pub fn canonical(operations: &[Operation]) -> Canonical {
     let state = latest_state(operations).map(|at| &operations[at]);
     let reset = joined_resets(operations);
     let is_left = |op: &Operation| {
         let is_value = !matches!(
             op.effect,
-            Effect::Restore { .. } | Effect::Expire { .. } | Effect::Del
+            Effect::Restore { .. } | Effect::Expire { .. } | Effect::ListTook { .. } | Effect::Del
         );
         is_value
             && !state.is_some_and(|state| state.sees(op.dot))

@@ -163,7 +163,7 @@ impl<J: Journal> Site<J> {
         self.relieve();
     }
 
-    fn local_rows(&mut self, batch: Option<&Rc<Batch>>, from: usize, to: usize) {
+    pub(super) fn local_rows(&mut self, batch: Option<&Rc<Batch>>, from: usize, to: usize) {
         let Some(batch) = batch else { return };
         for at in from..to {
             let Some(row) = batch.row(at) else { return };

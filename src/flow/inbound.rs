@@ -287,6 +287,9 @@ impl<J: Journal> Site<J> {
         if row.class == EffectClass::Restore {
             return self.deliver_value(batch, at, row, dot, past);
         }
+        if row.class == EffectClass::Took {
+            return self.deliver_told(row, dot, past);
+        }
         if row.keys_inside() || row.class.is_of_databases() {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
         }
@@ -337,6 +340,20 @@ impl<J: Journal> Site<J> {
             Verdict::InConflict => self.contest(),
             Verdict::Unknown => return,
         }
+        self.meet_flushes(dot, past);
+    }
+
+    /// What a pop took is for this site to know, and for no database.
+    #[cold]
+    fn deliver_told(&mut self, row: Row, dot: Dot, past: &Vector) {
+        let arrival = Arrival {
+            fingerprint: row.fingerprint,
+            dot,
+            class: row.class,
+            past,
+        };
+        self.converge.remote_slowly(arrival, &mut self.past);
+        self.contest();
         self.meet_flushes(dot, past);
     }
 

@@ -25,6 +25,7 @@ mod restore;
 mod site;
 mod snapshot;
 mod swap;
+mod told;
 mod txn;
 
 pub use check::RowFault;

@@ -70,8 +70,8 @@ pub(super) struct Reading {
     /// Echoes since the last row: they are in the past of the next.
     pub marks: Vec<(SiteIx, u64)>,
     /// Timestamps of the batch's first row and of its last.
-    first_time: Option<Hlc>,
-    last_time: Hlc,
+    pub first_time: Option<Hlc>,
+    pub last_time: Hlc,
     /// What had been observed before the batch's first row.
     observed_before: Option<Vector>,
     pub rows_seen: usize,

@@ -334,6 +334,7 @@ impl<J: Journal> Site<J> {
         if !self.converge.is_dirty() || self.recovering {
             return;
         }
+        self.tell();
         let repairs = self.converge.settle(self.txn_id());
         if self.converge.waits_to_script() {
             self.settled.hold_open(SCRIPTLESS, before);

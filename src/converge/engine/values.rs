@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Converge, History, KeyOperation};
+use crate::command::took;
 use crate::converge::key::KeyState;
 
 impl Converge {
@@ -33,6 +34,20 @@ impl Converge {
     /// A list was read in a transaction of ours; `None` if the key holds something else.
     pub fn read(&mut self, key: (u64, u32, &Bytes), found: Option<&[Bytes]>) {
         self.change_and_compare(key, |state| state.read(found));
+    }
+
+    /// What the other sites are to be told of pops of this site, before anything of theirs is announced: commands, and
+    /// the keys that they are about.
+    pub fn take_told(&mut self) -> Vec<(u64, u32, Bytes)> {
+        let mut told = Vec::new();
+        for (fingerprint, db, key) in &self.dirty {
+            let place = (*fingerprint, *db, key);
+            let pops = self.conflicts.change_key(place, KeyState::take_told);
+            for (pop, took) in pops.into_iter().flatten() {
+                told.push((*fingerprint, *db, took::encode(key, pop, &took)));
+            }
+        }
+        told
     }
 
     fn change_and_compare(&mut self, place: (u64, u32, &Bytes), change: impl FnOnce(&mut KeyState)) {

@@ -109,7 +109,9 @@ impl KeyState {
     /// Whether nothing but pushes and pops is there, and many. What each pop took it has learnt, so one that is folded
     /// takes the same whether it saw what is folded beside it or not.
     fn is_busy_list(&self) -> bool {
-        let is_of_list = |op: &Operation| kind_of(&op.effect) == Kind::List;
+        let is_of_list = |op: &Operation| {
+            kind_of(&op.effect) == Kind::List || matches!(op.effect, Effect::ListTook { .. })
+        };
         let is_alone = self.life.ghosts() == 0 && !self.listed.views.is_blind();
         self.operations.len() >= BUSY_LIST && is_alone && self.operations.iter().all(is_of_list)
     }
@@ -142,6 +144,7 @@ impl KeyState {
         }
         self.base = evaluate(&self.base, &folded, &ended);
         self.listed.views.forget(&seen);
+        self.forget_unread(&seen);
         if let Some((root, _)) = &mut self.held.actual_mut().trace {
             // What is folded is base now, for the trace as well.
             *root = Root::Base;
@@ -167,6 +170,7 @@ impl KeyState {
             let settled = &done[..actual.settled.min(done.len())];
             actual.settled = settled.iter().filter(|dot| kept.contains(dot)).count();
             done.retain(|dot| kept.contains(dot));
+            actual.popped.retain(|dot| kept.contains(&dot));
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::converge::operation::Operation;
 use crate::converge::replay::Root;
 
 use super::TxnId;
+use super::popped::Popped;
 
 /// A key's content as far as it is known, and how it came to be.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub(super) struct Actual {
     pub settled: usize,
     /// Pops in the trace that found no list.
     pub void: BTreeSet<Dot>,
+    /// What the pops in the trace took.
+    pub popped: Popped,
 }
 
 /// Commands that were submitted and have not been seen in the stream.
@@ -110,11 +113,14 @@ impl Actual {
             trace: Some((Root::Base, Vec::new())),
             settled: 0,
             void: BTreeSet::new(),
+            popped: Popped::default(),
         }
     }
 
     /// An operation took effect.
     pub fn execute(&mut self, op: &Operation) {
+        let form = self.popped.form(&self.content, &op.effect, Some(op.dot));
+        self.popped.executed(&op.effect, Some(op.dot), form, true);
         self.content = std::mem::replace(&mut self.content, Content::unknown()).after(&op.effect);
         self.extend(&op.effect, op.dot);
     }
@@ -122,7 +128,7 @@ impl Actual {
     /// The trace after one more operation: a reset starts it anew, an expiry time is not part of it.
     fn extend(&mut self, effect: &Effect, dot: Dot) {
         match effect {
-            Effect::Expire { .. } => {}
+            Effect::Expire { .. } | Effect::ListTook { .. } => {}
             Effect::Del => self.begin(Root::Empty, Vec::new()),
             Effect::Set { .. } => self.begin(Root::Empty, vec![dot]),
             Effect::Restore { .. } => self.begin(Root::State(dot), Vec::new()),
@@ -167,8 +173,13 @@ impl Actual {
             self.settled = restart.done.len();
         }
         for (at, step) in flight.steps.iter().enumerate() {
+            // The first command of a replay brings the root about.
+            let root = flight.restart.as_ref().and_then(|restart| restart.root.state());
+            let dot = step.dot.or(root.filter(|_| at == 0));
+            let form = self.popped.form(&self.content, &step.effect, step.dot);
             let content = std::mem::replace(&mut self.content, Content::unknown());
             let (content, took, removed) = next(content, step);
+            self.popped.executed(&step.effect, dot, form, took);
             self.content = content;
             match step.dot {
                 Some(_) if !took && step.is_conditional => {}
@@ -303,7 +314,9 @@ impl Held {
 
     /// A value that was read has become an operation: the trace starts with it.
     pub fn shipped(&mut self, op: &Operation) {
-        self.actual_mut().extend(&op.effect, op.dot);
+        let actual = self.actual_mut();
+        actual.popped.executed(&op.effect, Some(op.dot), None, true);
+        actual.extend(&op.effect, op.dot);
     }
 
     /// What the database will hold once everything in flight has been executed.

@@ -1,15 +1,23 @@
 //! A key that holds a list: what its pops took, and how many elements lay below all of its operations.
+//!
+//! Of this site's own pops it is noted which elements the database gave out. Where the rules think of others, the
+//! others are told ([`KeyState::take_told`]). A pop may be folded by somebody who has not been told, so nothing is told that
+//! could come too late: this site has not said yet that it has seen the pop, or somebody who has seen what calls for
+//! it has not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::held::Actual;
 use super::{KeyState, Repair, Root};
-use crate::causality::Dot;
+use crate::causality::{Dot, Seq, Vector};
 use crate::command::effect::Effect;
+use crate::command::took::Told;
 use crate::converge::content::{Kind, kind_of};
-use crate::converge::list::{Views, base_of, reaches_beyond};
+use crate::converge::list::{Retold, Views, base_of, reaches_beyond};
+use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
 
 /// What is known of the list below all operations.
@@ -20,6 +28,10 @@ pub(super) struct Listed {
     pub is_reading: bool,
     /// What was read told nothing, and it would not if it was read again.
     is_unreadable: bool,
+    /// Pops of this site of which it will be known what they gave when the list is read.
+    unread: BTreeSet<Dot>,
+    /// Pasts of what was told, and changes what others took: all pops learn anew before they are asked.
+    causes: Vec<Rc<Vector>>,
 }
 
 impl KeyState {
@@ -34,12 +46,66 @@ impl KeyState {
                 let mut all = self.all_operations();
                 all.push(op.clone());
                 let base = (&self.base, self.life.folded());
-                self.listed.views.open(base, &all).remove(&op.dot).flatten()
+                let open = self.listed.views.open(base, &all, |_| true);
+                { open }.remove(&op.dot).flatten()
             }
         };
         if let Effect::ListPop { took, .. } = &mut op.effect {
             *took = found;
         }
+    }
+
+    /// Adds an operation of this site that the database has executed, at this point of the stream, just now.
+    pub fn executed_here(&mut self, op: Operation) {
+        if matches!(op.effect, Effect::ListPop { .. }) {
+            let actual = self.held.actual();
+            match actual.popped.next(&actual.content, &op.effect) {
+                Some(given) => self.listed.views.give(op.dot, given),
+                None => drop(self.listed.unread.insert(op.dot)),
+            }
+        }
+        self.executed(op);
+    }
+
+    /// What the others are to be told of pops of this site since this was last asked.
+    pub fn take_told(&mut self) -> Vec<(Seq, Vec<Told>)> {
+        self.learn_what_was_told();
+        let untold = self.listed.views.take_untold().into_iter();
+        let told = untold.filter(|_| !off(Mutation::ToldPops));
+        told.map(|(pop, told)| (pop.seq, told)).collect()
+    }
+
+    /// The site of a pop has told what that took.
+    pub(super) fn retell(&mut self, op: &Operation) {
+        let Effect::ListTook { pop, .. } = op.effect else {
+            return;
+        };
+        match self.listed.views.retell(op) {
+            Retold::Known => {}
+            Retold::All => self.listed.causes.push(Rc::clone(&op.past)),
+            Retold::Took(before, now) => {
+                let is_pop = |other: &&mut Operation| other.dot.site == op.dot.site && other.dot.seq == pop;
+                if let Some(pop) = self.operations.iter_mut().rev().find(is_pop)
+                    && let Effect::ListPop { took, .. } = &mut pop.effect
+                {
+                    *took = Some(now.clone());
+                    self.life.retake(pop, &before, &now);
+                }
+            }
+        }
+    }
+
+    /// However much was told, all pops learn anew once.
+    pub(super) fn learn_what_was_told(&mut self) {
+        let causes = std::mem::take(&mut self.listed.causes);
+        if !causes.is_empty() {
+            self.learn_pops(&causes);
+        }
+    }
+
+    /// What is folded is not told of any more.
+    pub(super) fn forget_unread(&mut self, seen: &Vector) {
+        self.listed.unread.retain(|pop| !seen.includes(*pop));
     }
 
     /// Whether this operation changes what others took that are known already.
@@ -49,17 +115,23 @@ impl KeyState {
         self.listed.views.is_open() && Views::hides_base(op) && changes()
     }
 
-    /// All pops learn anew what they took, if there can be any.
-    pub(super) fn learn_pops(&mut self) {
+    /// All pops learn anew what they took, if there can be any, because of something with these pasts.
+    pub(super) fn learn_pops(&mut self, causes: &[Rc<Vector>]) {
         if self.listed.views.is_open() {
-            self.open_list();
+            // It is not too late to tell of a pop that one of them did not see: nobody has folded it yet.
+            self.learn_all(|pop| causes.is_empty() || causes.iter().any(|past| !past.includes(pop)));
         }
     }
 
     /// All pops learn what they took.
     pub(super) fn open_list(&mut self) {
+        self.learn_all(|_| true);
+    }
+
+    fn learn_all(&mut self, may_tell: impl Fn(Dot) -> bool) {
         let all = self.all_operations();
-        let mut took = (self.listed.views).open((&self.base, self.life.folded()), &all);
+        let base = (&self.base, self.life.folded());
+        let mut took = self.listed.views.open(base, &all, may_tell);
         let is_blind = self.listed.views.is_blind();
         self.life.learn(&took, &self.operations, is_blind);
         for op in &mut self.operations {
@@ -126,7 +198,17 @@ impl KeyState {
             content: base.clone(),
             ..self.held.actual().clone()
         };
+        let mut given = Vec::new();
         for op in executed {
+            let popped = &mut actual.popped;
+            let found = popped.next(&actual.content, &op.effect);
+            given.extend(
+                found
+                    .filter(|_| self.listed.unread.contains(&op.dot))
+                    .map(|found| (op.dot, found)),
+            );
+            let form = popped.form(&actual.content, &op.effect, Some(op.dot));
+            popped.executed(&op.effect, Some(op.dot), form, true);
             actual.content = actual.content.after(&op.effect);
         }
         let list = actual.content.list.as_deref();
@@ -134,6 +216,10 @@ impl KeyState {
         if !is_right {
             self.held.actual_mut().trace = None;
             return;
+        }
+        self.listed.unread.clear();
+        for (pop, given) in given {
+            self.listed.views.give(pop, given);
         }
         if actual.content.kind != Kind::Absent {
             actual.content.expiry = self.held.actual().content.expiry;
@@ -145,7 +231,7 @@ impl KeyState {
             self.base.expiry = expiry;
         }
         self.life.learn_base(&self.base);
-        self.learn_pops();
+        self.learn_pops(&[]);
     }
 }
 

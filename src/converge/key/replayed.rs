@@ -70,6 +70,7 @@ impl KeyState {
             && order.starts_with(done)
             && is_begun
             && !contested
+            && (unknown_root && !decided || self.has_popped_as_replayed(&canonical, settled))
         {
             let missing = canonical.order[done.len()..].to_vec();
             let mut repair = self.submit_verbatim(&missing, &canonical.order, canonical.root, txn);
@@ -163,11 +164,28 @@ impl KeyState {
         };
         let step = Step::of(op);
         let past = self.state_at(root).map(|op| op.past.as_ref());
-        match list::replayed(op, past).or_else(|| entries::replayed(op, kept)) {
+        let is_told = self.listed.views.is_told(op.dot);
+        match list::replayed(op, past, is_told).or_else(|| entries::replayed(op, kept)) {
             Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
             None if op.is_elementwise() => (render(&self.key, &op.effect), step),
             None => (unconditional(&op.raw), step),
         }
+    }
+
+    /// Whether the pops that were executed in this order, but for the first that are as the rules by element prescribe,
+    /// took what they take in a replay.
+    fn has_popped_as_replayed(&mut self, canonical: &Canonical, settled: usize) -> bool {
+        let expected = self.held.expected().clone();
+        let Some((_, done)) = &expected.trace else {
+            return true;
+        };
+        let past = self.state_at(canonical.root).map(|op| op.past.as_ref());
+        let executed = canonical.order.iter().take(done.len()).skip(settled);
+        executed.map(|&at| &self.operations[at]).all(|op| {
+            let is_pop = matches!(op.effect, Effect::ListPop { .. });
+            let replayed = || list::replayed(op, past, self.listed.views.is_told(op.dot));
+            !is_pop || expected.popped.took_as(op.dot, replayed().as_ref())
+        })
     }
 
     /// What stands first in the order, all by element and seen by all that comes behind it, is what the rules by

@@ -167,6 +167,31 @@ impl Presence {
         at
     }
 
+    /// An operation that is noted removed these elements, and not those.
+    pub fn retake(&mut self, op: &Operation, before: &BTreeSet<Bytes>, now: &BTreeSet<Bytes>) {
+        let numbers: Vec<u32> = before
+            .symmetric_difference(now)
+            .map(|name| self.number(name))
+            .collect();
+        for name in before.difference(now) {
+            let at = self.number(name);
+            self.elements[at as usize].removals.remove(&op.dot);
+        }
+        for name in now.difference(before) {
+            let at = self.number(name);
+            let removals = &mut self.elements[at as usize].removals;
+            removals.insert(op.dot, Rc::clone(&op.past));
+            self.touch(op.dot, at);
+        }
+        for mut view in std::mem::take(&mut self.views) {
+            if let Some(view) = view.as_mut().filter(|view| view.past.includes(op.dot)) {
+                self.look_again(view, numbers.iter().copied());
+                view.base_from = Bytes::new();
+            }
+            self.views.push(view);
+        }
+    }
+
     /// What the sites have seen is found out anew: an operation has come that somebody saw before.
     pub fn forget_views(&mut self) {
         self.views.clear();
@@ -211,17 +236,22 @@ impl Presence {
             touched.extend(new.map(|(_, at)| *at));
         }
         view.past.join(past);
-        if touched.is_empty() {
-            return;
+        if !touched.is_empty() {
+            self.look_again(view, touched.into_iter());
         }
+    }
+
+    /// Looks whether these elements are there in what the view has seen.
+    fn look_again(&self, view: &mut View, touched: impl Iterator<Item = u32> + Clone) {
+        let past = &view.past;
         let mut gone = Vector::zero(past.entries().count());
         join_seen(&self.deletes, past, &mut gone);
         join_seen(&self.wholes, past, &mut gone);
         let is_there = |at: u32| self.elements[at as usize].is_there(past, &gone);
-        if touched.contains(&ALL) {
+        if touched.clone().any(|at| at == ALL) {
             view.there.retain(|&at| is_there(at));
         }
-        for at in touched.into_iter().filter(|&at| at != ALL) {
+        for at in touched.filter(|&at| at != ALL) {
             match is_there(at) {
                 true => view.there.insert(at),
                 false => view.there.remove(&at),

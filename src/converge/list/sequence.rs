@@ -6,13 +6,16 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::{base_name, base_place, end_of};
+use super::{Taken, base_name, base_place, end_of};
 use crate::command::effect::Effect;
 use crate::converge::difference::OutOfReach;
 
 /// Up to here a list is short: its repairs name their neighbours, so that a client's write in between does not mislead
 /// them. What is taken from a longer one is named, too, as far as it is no more than this.
 const SHORT: usize = 64;
+
+/// Of a pop of more it is not remembered what it took, nor told: it would be as large as a value.
+const GIVEN_MAX: usize = 1024;
 
 /// An element, with its value if that is known.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +47,14 @@ impl Sequence {
         Sequence {
             base: 0..values.len(),
             values: Rc::new(values),
+            ..Sequence::default()
+        }
+    }
+
+    /// A list whose elements have these names.
+    pub fn of_items(items: impl Iterator<Item = Item>) -> Sequence {
+        Sequence {
+            right: items.collect(),
             ..Sequence::default()
         }
     }
@@ -133,6 +144,33 @@ impl Sequence {
             }
         }
         Some(self)
+    }
+
+    /// What a pop would take of it, if it is one of not too many.
+    pub fn given_by(&self, effect: &Effect) -> Option<Taken> {
+        let Effect::ListPop { left, count, .. } = effect else {
+            return None;
+        };
+        let count = usize::try_from(*count).ok().filter(|count| *count <= GIVEN_MAX)?;
+        let items = self.ends(*left, count).into_iter();
+        Some(items.map(|item| (item.name, item.value)).collect())
+    }
+
+    fn ends(&self, left: bool, count: usize) -> Vec<Item> {
+        let base = self.base.clone();
+        let of_base = |at| self.of_place(at);
+        match left {
+            true => (self.left.iter().cloned())
+                .chain(base.map(of_base))
+                .chain(self.right.iter().cloned())
+                .take(count)
+                .collect(),
+            false => (self.right.iter().rev().cloned())
+                .chain(base.rev().map(of_base))
+                .chain(self.left.iter().rev().cloned())
+                .take(count)
+                .collect(),
+        }
     }
 
     /// All of it as one push on nothing.

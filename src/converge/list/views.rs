@@ -7,17 +7,21 @@
 //! What removes the list, or puts a value in its place, *hides* what was below it: a site that executed that before it
 //! read the base cannot know how much there was. So for all sites a pop that has not seen it took what was pushed at
 //! its own end, and for the rest what is hidden, however much it wanted.
+//!
+//! Where the site of a pop tells what that took ([`Effect::ListTook`]), this counts, for whatever has seen the pop:
+//! its own list stood in another order, in the moment before a repair.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::sequence::Sequence;
-use super::{base_name, base_place, end_of, hidden_name, whole_name, whole_place};
+use super::{base_name, base_place, end_of, hidden_name, is_hidden_name, whole_name, whole_place};
 use crate::causality::{Dot, Hlc, Seq, Vector};
 use crate::command::effect::Effect;
+use crate::command::took::Told;
 use crate::converge::content::{Content, Kind, kind_of};
 use crate::converge::evaluate::is_write;
 use crate::converge::operation::Operation;
@@ -35,6 +39,23 @@ pub struct Views {
     views: Vec<View>,
     /// What hides the base.
     hiders: Vec<Dot>,
+    /// What pops took that their sites have told of.
+    told: BTreeMap<Dot, Vec<Told>>,
+    /// What the own database gave out, by pop.
+    given: BTreeMap<Dot, Taken>,
+    /// Of which of these the others are to be told, and what.
+    untold: Vec<(Dot, Vec<Told>)>,
+}
+
+/// What becomes of pops when one is told of.
+#[derive(Debug, PartialEq)]
+pub enum Retold {
+    /// It was known.
+    Known,
+    /// The pop alone took something else: this before, and this now.
+    Took(Taken, Taken),
+    /// Others may have, too: all learn anew.
+    All,
 }
 
 /// In place of the length of what something left that is executed as it came.
@@ -105,11 +126,13 @@ impl Views {
         &mut self,
         (base, folded): (&Content, &Content),
         operations: &[Operation],
+        may_tell: impl Fn(Dot) -> bool,
     ) -> BTreeMap<Dot, Option<Taken>> {
         let sites = operations.iter().map(|op| op.past.entries().count()).max();
         let sites = sites.unwrap_or(0);
         let hiders = operations.iter().filter(|op| Views::hides_base(op));
         let hiders: Vec<Dot> = hiders.map(|op| op.dot).collect();
+        let told = operations.iter().filter_map(told_by).collect();
         let mut view = View::of(base, sites);
         if !hiders.is_empty() {
             view = View::of(folded, sites);
@@ -119,10 +142,13 @@ impl Views {
             entries: (0..sites).map(|_| Vec::new()).collect(),
             views: vec![view; sites],
             hiders,
+            told,
+            given: std::mem::take(&mut self.given),
+            untold: Vec::new(),
         };
         let mut took = BTreeMap::new();
         for op in operations {
-            let found = self.enter(op);
+            let found = self.enter(op, may_tell(op.dot));
             if matches!(op.effect, Effect::ListPop { .. }) {
                 took.insert(op.dot, found);
             }
@@ -135,11 +161,12 @@ impl Views {
         if Views::hides_base(op) {
             self.hiders.push(op.dot);
         }
-        self.enter(op)
+        self.enter(op, true)
     }
 
-    /// The same of an operation that is among the hiders if it is one.
-    fn enter(&mut self, op: &Operation) -> Option<Taken> {
+    /// The same of an operation that is among the hiders if it is one. If it is a pop of this site, the others may be
+    /// told of it.
+    fn enter(&mut self, op: &Operation, may_tell: bool) -> Option<Taken> {
         let site = op.dot.site.at();
         let is_blind = self.is_blind();
         let view = self.views.get_mut(site)?;
@@ -152,7 +179,18 @@ impl Views {
             Effect::ListPop { left, count, .. } => {
                 view.advance(&op.past, &self.entries, is_blind);
                 let is_hidden = self.hiders.iter().any(|dot| !op.past.includes(*dot));
-                found = view.ends(*left, *count, is_hidden.then_some(op.dot));
+                let hidden_from = is_hidden.then_some(op.dot);
+                found = match self.told.get(&op.dot) {
+                    Some(told) => view.resolve(told, hidden_from),
+                    None => view.ends(*left, *count, hidden_from),
+                };
+                let given = self.given.get(&op.dot).filter(|_| may_tell);
+                if let Some(given) = given.filter(|given| differs(found.as_ref(), given)) {
+                    let told: Vec<Told> = given.iter().map(|element| view.tell(element, *left)).collect();
+                    found = view.resolve(&told, hidden_from);
+                    self.told.insert(op.dot, told.clone());
+                    self.untold.push((op.dot, told));
+                }
                 match &found {
                     Some(found) => Deed::Pop(found.iter().map(|(name, _)| name.clone()).collect()),
                     None => Deed::Whole(past(), None),
@@ -170,6 +208,65 @@ impl Views {
         found
     }
 
+    /// The own database gave this to a client, for a pop that is added next, or is asked again.
+    pub fn give(&mut self, pop: Dot, given: Taken) {
+        self.given.insert(pop, given);
+    }
+
+    /// The pops of this site that the others are to be told of, and what.
+    pub fn take_untold(&mut self) -> Vec<(Dot, Vec<Told>)> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// The site of a pop tells what that took.
+    pub fn retell(&mut self, op: &Operation) -> Retold {
+        let Some((pop, told)) = told_by(op).filter(|_| self.is_open()) else {
+            return Retold::Known;
+        };
+        if self.told.get(&pop) == Some(&told) {
+            return Retold::Known;
+        }
+        let resolved = self.resolve_last(pop, &told);
+        self.told.insert(pop, told);
+        let Some(found) = resolved else {
+            return Retold::All;
+        };
+        let last = self
+            .entries
+            .get_mut(pop.site.at())
+            .and_then(|entries| entries.last_mut());
+        match last {
+            Some(Entry {
+                deed: Deed::Pop(took),
+                ..
+            }) if took.len() == found.len() => {
+                let names = found.iter().map(|(name, _)| name.clone()).collect();
+                let before = std::mem::replace(took, names);
+                Retold::Took(before.into_iter().map(|name| (name, None)).collect(), found)
+            }
+            _ => Retold::All,
+        }
+    }
+
+    /// What a pop took that is its site's last, and that nobody has seen yet.
+    fn resolve_last(&self, pop: Dot, told: &[Told]) -> Option<Taken> {
+        let site = pop.site.at();
+        let is_last = self.entries.get(site)?.last()?.seq == pop.seq;
+        let is_seen = self.views.iter().any(|view| view.past.includes(pop));
+        let is_hidden = self.is_blind();
+        if !is_last || is_seen || is_hidden {
+            return None;
+        }
+        let view = &self.views[site];
+        let found = view.resolve(told, None)?;
+        found.iter().all(|(name, _)| view.has(name)).then_some(found)
+    }
+
+    /// Whether the pop's site has told what it took.
+    pub fn is_told(&self, pop: Dot) -> bool {
+        self.told.contains_key(&pop)
+    }
+
     /// What is included is part of the base from now on.
     pub fn forget(&mut self, seen: &Vector) {
         let is_blind = self.is_blind();
@@ -177,6 +274,8 @@ impl Views {
             view.advance(seen, &self.entries, is_blind);
         }
         self.hiders.retain(|dot| !seen.includes(*dot));
+        self.told.retain(|pop, _| !seen.includes(*pop));
+        self.given.retain(|pop, _| !seen.includes(*pop));
         for (site, upto) in seen.entries() {
             if let Some(entries) = self.entries.get_mut(site.at()) {
                 entries.drain(..entries.partition_point(|entry| entry.seq <= upto));
@@ -185,8 +284,36 @@ impl Views {
     }
 }
 
+/// Whether a pop gave something else than it is thought to have taken.
+fn differs(known: Option<&Taken>, given: &Taken) -> bool {
+    let Some(known) = known else {
+        return true;
+    };
+    // What is hidden has one name, however much it is.
+    let is_hidden = known.iter().any(|(name, _)| is_hidden_name(name));
+    let names = |taken: &Taken| -> BTreeSet<Bytes> {
+        let counts = |name: &&Bytes| !is_hidden || end_of(name).is_some();
+        taken
+            .iter()
+            .map(|(name, _)| name)
+            .filter(counts)
+            .cloned()
+            .collect()
+    };
+    names(known) != names(given)
+}
+
+/// The pop that an operation tells of, and what that took.
+fn told_by(op: &Operation) -> Option<(Dot, Vec<Told>)> {
+    let Effect::ListTook { pop, took } = &op.effect else {
+        return None;
+    };
+    let site = op.dot.site;
+    Some((Dot { site, seq: *pop }, took.clone()))
+}
+
 /// The list in a dump, if it is one.
-fn list_in(payload: &Bytes) -> Option<Rc<Vec<Bytes>>> {
+pub(super) fn list_in(payload: &Bytes) -> Option<Rc<Vec<Bytes>>> {
     match value::decode(payload) {
         Ok(Value::List(elements)) => Some(Rc::new(elements)),
         _ => None,
@@ -216,6 +343,15 @@ impl View {
             view.side(&item.name).insert(item.name.clone(), pushed);
         }
         view
+    }
+
+    /// Whether this element is in it.
+    fn has(&self, name: &Bytes) -> bool {
+        let is_of_base =
+            |at| self.whole.is_none() && self.base.as_ref().is_some_and(|base| base.contains(&at));
+        self.left.contains_key(name)
+            || self.right.contains_key(name)
+            || base_place(name).is_some_and(is_of_base)
     }
 
     fn side(&mut self, name: &Bytes) -> &mut BTreeMap<Bytes, Pushed> {
@@ -279,6 +415,80 @@ impl View {
                 self.whole = is_blind.then(|| (dot, list.clone()));
             }
         }
+    }
+
+    /// An element that the database gave out, as others can understand it: what was read of the own database, or was
+    /// pushed before a conflict began here, has another name elsewhere.
+    fn tell(&self, (name, value): &(Bytes, Option<Bytes>), left: bool) -> Told {
+        let of_base = self.base.clone().unwrap_or_default();
+        let pushed = |side: &BTreeMap<Bytes, Pushed>| side.contains_key(name);
+        let ahead = || self.left.range(..name.clone()).count();
+        let behind = || self.right.range(name.clone()..).count();
+        let number = |count: usize| i64::try_from(count).ok();
+        let place = match base_place(name).filter(|at| of_base.contains(at)) {
+            Some(at) if left => number(self.left.len() + at - of_base.start),
+            Some(at) => number(of_base.end - at + self.right.len()).map(|back| -back),
+            None if pushed(&self.left) => number(ahead()),
+            None if pushed(&self.right) => number(behind()).map(|back| -back),
+            None => None,
+        };
+        let is_known = base_place(name).is_none();
+        let name = is_known.then(|| name.clone()).unwrap_or_default();
+        Told {
+            name,
+            place,
+            value: value.clone(),
+        }
+    }
+
+    /// What a pop took that its site has told of, by the names that it has here; `None` if one of them cannot be said.
+    /// What it took of a hidden base has one name.
+    fn resolve(&self, told: &[Told], hidden_from: Option<Dot>) -> Option<Taken> {
+        let mut found = Taken::new();
+        for told in told {
+            let is_here = self.left.contains_key(&told.name) || self.right.contains_key(&told.name);
+            let name = match (is_here, told.place, hidden_from) {
+                (true, ..) => told.name.clone(),
+                (false, _, Some(pop)) => hidden_name(pop),
+                (false, Some(place), None) => self.at(place)?,
+                (false, None, None) => told.name.clone(),
+            };
+            if !found.iter().any(|(other, _)| *other == name) {
+                let value = told.value.clone().filter(|_| !is_hidden_name(&name));
+                found.push((name, value));
+            }
+        }
+        Some(found)
+    }
+
+    /// The name at a place of the list, counted from an end; `None` if it cannot be said.
+    fn at(&self, place: i64) -> Option<Bytes> {
+        let (near, far, back) = match usize::try_from(place) {
+            Ok(at) => (&self.left, &self.right, at),
+            Err(_) => (&self.right, &self.left, usize::try_from(-1 - place).ok()?),
+        };
+        let from_end = |side: &BTreeMap<Bytes, Pushed>, back: usize, is_head: bool| match is_head {
+            true => side.keys().nth(back).cloned(),
+            false => side.keys().rev().nth(back).cloned(),
+        };
+        let is_head = place >= 0;
+        if back < near.len() {
+            return from_end(near, back, is_head);
+        }
+        let base = self.base.clone()?;
+        let back = back - near.len();
+        if back >= base.len() {
+            return from_end(far, back - base.len(), is_head);
+        }
+        let at = if is_head {
+            base.start + back
+        } else {
+            base.end - 1 - back
+        };
+        Some(match &self.whole {
+            Some((dot, _)) => whole_name(*dot, at),
+            None => base_name(at),
+        })
     }
 
     fn retain_unseen(&mut self, past: &Vector) {

@@ -53,10 +53,10 @@ fn pop(database: &mut Database, db: usize, words: &Words, left: bool) -> Outcome
     let Some(list) = database.existing::<List>(db, word(words, 1)?)? else {
         return Ok((Reply::Null, Sent::Nothing));
     };
-    let popped: Vec<Reply> = (0..count)
-        .map_while(|_| take(list, left).map(Reply::Bulk))
-        .collect();
+    let popped: Vec<Word> = (0..count).map_while(|_| take(list, left)).collect();
     database.drop_if_empty(db, &words[1]);
+    database.popped = (!popped.is_empty()).then(|| (db, words[1].clone(), popped.clone()));
+    let popped: Vec<Reply> = popped.into_iter().map(Reply::Bulk).collect();
     let sent = if popped.is_empty() {
         Sent::Nothing
     } else {

@@ -71,6 +71,9 @@ pub enum Sent {
     As(Vec<Words>),
 }
 
+/// What a pop took: database, key, elements.
+pub type Given = (usize, Word, Vec<Word>);
+
 /// What became of a command.
 pub type Outcome = Result<(Reply, Sent), String>;
 
@@ -96,6 +99,9 @@ pub struct Database {
     pub begin: u64,
     /// Everything that was ever in the stream.
     pub history: Vec<Record>,
+    /// What lists gave out to clients, in order: database, key, elements.
+    pub given: Vec<Given>,
+    popped: Option<Given>,
     selected: Option<usize>,
     unit: Vec<(usize, Words, Cause)>,
     units: u64,
@@ -114,6 +120,8 @@ impl Database {
             stream: Vec::new(),
             begin: 0,
             history: Vec::new(),
+            given: Vec::new(),
+            popped: None,
             selected: None,
             unit: Vec::new(),
             units: 0,
@@ -172,6 +180,8 @@ impl Database {
         match run(self, db, words) {
             Err(text) => Reply::Error(text),
             Ok((reply, sent)) => {
+                self.given
+                    .extend(self.popped.take().filter(|_| cause != Cause::Applied));
                 match sent {
                     Sent::Nothing => {}
                     Sent::Verbatim => self.unit.push((db, words.clone(), cause)),

@@ -89,7 +89,12 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
         let (words, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
         rows.push((*seq, logged, words));
     }
-    let is_shipped = |words: &Words| matches!(words[0].as_slice(), b"RESTORE" | b"DEL" | b"UNLINK");
+    let is_shipped = |words: &Words| {
+        matches!(
+            words[0].as_slice(),
+            b"RESTORE" | b"DEL" | b"UNLINK" | b"SYNCER.TOOK"
+        )
+    };
     let fits = |local: &Local, (seq, logged, words): &(u64, &Logged, Words)| {
         let others = |at: &usize| *at != site;
         let mut sites = (0..local.past.len()).filter(others);

@@ -1,11 +1,11 @@
 //! What a list should hold that was only pushed to and popped from: the plain definition, over all that ever happened.
 //!
 //! What was pushed at the head stands before what was pushed at the tail, the newest outermost. A pop took what stood
-//! at its end in the list of what it had seen; whatever some pop took is gone.
+//! at its end in the list of what it had seen, or what its site told of it; whatever some pop took is gone.
 
 use std::collections::BTreeSet;
 
-use super::operation::Op;
+use super::operation::{Effect, Op};
 use crate::resp::{Word, words};
 
 /// An element: the place of its push among the operations, and its own within that.
@@ -29,7 +29,10 @@ pub fn are_pushes_and_pops(names: &[Word]) -> bool {
 }
 
 /// What a list should hold.
-pub fn evaluate(ops: &[&Op]) -> Vec<Word> {
+///
+/// # Errors
+/// A pop is counted for something else than its client was given.
+pub fn evaluate(ops: &[&Op], told: &[Op], given: &[Vec<Vec<Word>>]) -> Result<Vec<Word>, String> {
     let mut ops = ops.to_vec();
     ops.sort_by_key(|op| op.order());
     let mut steps: Vec<Step> = Vec::new();
@@ -52,12 +55,55 @@ pub fn evaluate(ops: &[&Op]) -> Vec<Word> {
             if !step.left {
                 seen.reverse();
             }
-            step.took = seen.into_iter().take(count).collect();
+            step.took = match elements_told(op, told) {
+                Some(elements) => elements
+                    .iter()
+                    .filter_map(|element| find(&steps, element))
+                    .collect(),
+                None => seen.into_iter().take(count).collect(),
+            };
         }
         steps.push(step);
     }
-    let left = list(&steps, |_| true).into_iter();
-    left.map(|(at, item)| steps[at].words[2 + item].clone()).collect()
+    let value = |(at, item): (usize, usize)| steps[at].words[2 + item].clone();
+    for (site, given) in given.iter().enumerate() {
+        let pops = ops
+            .iter()
+            .zip(&steps)
+            .filter(|(op, step)| op.site == site && !step.is_push);
+        for ((op, step), given) in pops.zip(given) {
+            let took: BTreeSet<Word> = step.took.iter().copied().map(value).collect();
+            if took != given.iter().cloned().collect() {
+                return Err(format!(
+                    "{} of site {site} gave {} and took {}",
+                    op.text,
+                    crate::resp::show(given),
+                    crate::resp::show(&took.into_iter().collect::<Vec<_>>())
+                ));
+            }
+        }
+    }
+    Ok(list(&steps, |_| true).into_iter().map(value).collect())
+}
+
+/// What a pop's site told of it; the newest word counts.
+fn elements_told<'a>(pop: &Op, told: &'a [Op]) -> Option<&'a Vec<Word>> {
+    let of_pop = told.iter().rev().filter(|word| word.site == pop.site);
+    let mut elements = of_pop.filter_map(|word| match &word.effect {
+        Effect::Told(seq, elements) if *seq == pop.seq => Some(elements),
+        _ => None,
+    });
+    elements.next()
+}
+
+/// The push of an element.
+fn find(steps: &[Step], element: &Word) -> Option<Element> {
+    let pushes = steps.iter().enumerate().filter(|(_, step)| step.is_push);
+    let mut places = pushes.filter_map(|(at, step)| {
+        let item = step.words[2..].iter().position(|other| other == element)?;
+        Some((at, item))
+    });
+    places.next()
 }
 
 fn list(steps: &[Step], is_seen: impl Fn(usize) -> bool) -> Vec<Element> {

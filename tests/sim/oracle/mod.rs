@@ -10,6 +10,7 @@ mod whole;
 
 use std::collections::BTreeMap;
 
+use crate::database::Database;
 use crate::resp::{Word, parse, show};
 use crate::world::World;
 use operation::{Effect, Op};
@@ -22,11 +23,17 @@ pub fn judge(world: &World) -> Result<(), String> {
     let database = &world.hosts[0].database;
     for ((db, key), mut ops) in keys(world) {
         evaluate::resolve(&mut ops);
+        let told: Vec<Op> = (ops.extract_if(.., |op| matches!(op.effect, Effect::Told(..)))).collect();
         let held = database.dbs[db].get(&key);
         let name = String::from_utf8_lossy(&key).into_owned();
         let refs: Vec<&Op> = ops.iter().collect();
         if ops.iter().any(|op| matches!(op.effect, Effect::Whole)) || evaluate::is_whole(&refs) {
-            whole::judge(&refs, held).map_err(|why| format!("list rule: key {name} of {db}: {why}"))?;
+            let given: Vec<Vec<Vec<Word>>> = (world.hosts.iter())
+                .map(|host| given_out(&host.database, db, &key))
+                .collect();
+            let known = (&told[..], &given[..]);
+            whole::judge(&refs, known, held)
+                .map_err(|why| format!("list rule: key {name} of {db}: {why}"))?;
             stream::judge(&refs, held).map_err(|why| format!("stream rule: key {name} of {db}: {why}"))?;
             continue;
         }
@@ -50,6 +57,13 @@ pub fn judge(world: &World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What the clients of a database were given of a list, pop by pop.
+fn given_out(database: &Database, db: usize, key: &Word) -> Vec<Vec<Word>> {
+    let given = database.given.iter();
+    let of_key = given.filter(|(of, name, _)| *of == db && name == key);
+    of_key.map(|(_, _, elements)| elements.clone()).collect()
 }
 
 /// Every operation as each of its keys sees it. What empties a database is a DEL of every key in it.

@@ -62,6 +62,8 @@ pub enum Effect {
     Trim(Cut),
     /// The expiry time is set, or taken away.
     Expire(Option<u64>),
+    /// It tells what a pop of its site took: that one's number, and the elements.
+    Told(u64, Vec<Word>),
     /// Judged by its properties only.
     Whole,
 }
@@ -117,7 +119,7 @@ impl Op {
             Effect::Fields(_) | Effect::Unset(_) | Effect::AddField(..) => Some(Kind::Hash),
             Effect::Scores(_) | Effect::Unscore(_) | Effect::AddScore(..) => Some(Kind::Sorted),
             Effect::Enter(..) | Effect::Strike(_) | Effect::Trim(_) => Some(Kind::Stream),
-            Effect::Del | Effect::Expire(_) | Effect::Whole => None,
+            Effect::Del | Effect::Expire(_) | Effect::Told(..) | Effect::Whole => None,
         }
     }
 }
@@ -177,6 +179,7 @@ pub fn effects(db: usize, words: &Words) -> Vec<(usize, Word, Effect)> {
         "ZREM" => one(Effect::Unscore(rest())),
         "ZINCRBY" => one(Effect::AddScore(words[3].clone(), float(&words[2]))),
         "XADD" | "XDEL" | "XTRIM" => one(entries(&name, words)),
+        "SYNCER.TOOK" => one(told(words)),
         "PEXPIREAT" => one(Effect::Expire(Some(number(&words[2]) as u64))),
         "PERSIST" => one(Effect::Expire(None)),
         "RENAME" | "RENAMENX" | "SMOVE" | "LMOVE" | "RPOPLPUSH" => whole(&[1, 2]),
@@ -193,6 +196,12 @@ pub fn effects(db: usize, words: &Words) -> Vec<(usize, Word, Effect)> {
         "SWAPDB" => Vec::new(),
         _ => whole(&[1]),
     }
+}
+
+/// No two elements are equal here, so their values tell them.
+fn told(words: &Words) -> Effect {
+    let values = words[3..].chunks_exact(3).map(|told| told[2][1..].to_vec());
+    Effect::Told(number(&words[2]) as u64, values.collect())
 }
 
 fn set_time(words: &Words) -> Time {

@@ -8,7 +8,13 @@ use crate::resp::{Word, words};
 
 /// Judges a list: what was pushed once is there at most once; if it was only pushed to and popped from, all of it is
 /// as the rules say; if it was only pushed to and deleted, exactly what no delete saw is there.
-pub fn judge(ops: &[&Op], held: Option<&Entry>) -> Result<(), String> {
+///
+/// Of pops it is known what their sites told of them, and what each site's clients were given.
+pub fn judge(
+    ops: &[&Op],
+    (told, given): (&[Op], &[Vec<Vec<Word>>]),
+    held: Option<&Entry>,
+) -> Result<(), String> {
     let names: Vec<Word> = ops
         .iter()
         .map(|op| words(&op.text)[0].to_ascii_uppercase())
@@ -40,7 +46,7 @@ pub fn judge(ops: &[&Op], held: Option<&Entry>) -> Result<(), String> {
         return Err(format!("{} is in the list twice", String::from_utf8_lossy(twice)));
     }
     if lists::are_pushes_and_pops(&names) {
-        let ideal = lists::evaluate(ops);
+        let ideal = lists::evaluate(ops, told, given)?;
         if ideal != list {
             let show = |list: &[Word]| -> Vec<String> {
                 let text = |word: &Word| String::from_utf8_lossy(word).into_owned();

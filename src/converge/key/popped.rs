@@ -1,0 +1,87 @@
+//! What the pops in a trace took of the database's list, as far as that is known.
+//!
+//! A replay lets a pop take the element that its client was given, by its value. So a trace that is in the canonical
+//! order stands for a replay only if each pop in it took what it takes there.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::causality::Dot;
+use crate::command::effect::Effect;
+use crate::converge::content::{Content, Kind};
+use crate::converge::list::{Sequence, Taken, of_dump};
+
+/// How a pop was executed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Form {
+    /// As it came: the values that it took, if that is known.
+    Pop(Option<Vec<Bytes>>),
+    /// As the removal of this value.
+    Removal(Bytes),
+}
+
+/// A list whose root is a value that was sent, and what pops took.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Popped {
+    /// What stands on that value; where the rules by element hold, the content knows it.
+    list: Option<Sequence>,
+    forms: BTreeMap<Dot, Form>,
+}
+
+impl Popped {
+    /// What a pop would take of a list that holds this content.
+    pub fn next(&self, content: &Content, effect: &Effect) -> Option<Taken> {
+        let of_content = content.list.as_deref().filter(|_| content.kind == Kind::List);
+        of_content.or(self.list.as_ref())?.given_by(effect)
+    }
+
+    /// How a command takes something of a list that holds this content, if it is a pop or stands for one.
+    pub fn form(&self, content: &Content, effect: &Effect, dot: Option<Dot>) -> Option<Form> {
+        dot?;
+        match effect {
+            // No client's command is read as that.
+            Effect::ListRemove { element, .. } => Some(Form::Removal(element.1.clone())),
+            Effect::ListPop { .. } => {
+                let taken = self.next(content, effect);
+                let values = taken.and_then(|taken| taken.into_iter().map(|(_, value)| value).collect());
+                Some(Form::Pop(values))
+            }
+            _ => None,
+        }
+    }
+
+    /// It has been executed; `took` tells whether it took effect.
+    pub fn executed(&mut self, effect: &Effect, dot: Option<Dot>, form: Option<Form>, took: bool) {
+        self.forms.extend(dot.zip(form));
+        match effect {
+            Effect::Expire { .. } | Effect::ListTook { .. } => {}
+            Effect::Restore { payload, .. } => self.list = dot.and_then(|dot| of_dump(payload, dot)),
+            Effect::ListPush { .. }
+            | Effect::ListPop { .. }
+            | Effect::ListInsert { .. }
+            | Effect::ListRemove { .. } => {
+                self.list
+                    .take_if(|list| took != list.has(effect) || took && !list.change(effect));
+            }
+            _ => self.list = None,
+        }
+    }
+
+    /// Whether a pop took there what it takes in this form.
+    pub fn took_as(&self, pop: Dot, replayed: Option<&Effect>) -> bool {
+        match (self.forms.get(&pop), replayed) {
+            (Some(Form::Removal(value)), Some(Effect::ListRemove { element, .. })) => *value == element.1,
+            (Some(Form::Pop(Some(values))), Some(Effect::ListRemove { element, .. })) => {
+                *values == [element.1.clone()]
+            }
+            (Some(Form::Removal(_)), None) | (_, Some(_)) => false,
+            (_, None) => true,
+        }
+    }
+
+    /// These are no longer in the trace.
+    pub fn retain(&mut self, is_kept: impl Fn(Dot) -> bool) {
+        self.forms.retain(|dot, _| is_kept(*dot));
+    }
+}
