@@ -48,7 +48,7 @@ pub struct Canonical {
 /// A DEL has no place in it: what it saw is left out, and what it did not see survives. Expiry times are a register
 /// of their own (see [`expiry`](super::expiry)) and left out, too, and so is what tells of another operation.
 pub fn canonical(operations: &[Operation]) -> Canonical {
-    let state = latest_state(operations).map(|at| &operations[at]);
+    let state = root_state(operations);
     let reset = joined_resets(operations);
     let is_left = |op: &Operation| {
         let is_value = !matches!(
@@ -84,13 +84,21 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
     }
 }
 
+/// The shipped value that a replay starts from. One that has not seen a DEL is none: it holds what the DEL saw, and what
+/// the DEL did not see survives, though that value has it as well.
+fn root_state(operations: &[Operation]) -> Option<&Operation> {
+    let state = latest_state(operations).map(|at| &operations[at])?;
+    let mut deletions = operations.iter().filter(|op| op.effect == Effect::Del);
+    deletions.all(|op| state.sees(op.dot)).then_some(state)
+}
+
 /// Where a replay without SETs starts: with nothing behind a DEL, else from the shipped value, if there is one.
 fn root_of(operations: &[Operation], state: Option<&Operation>) -> Root {
-    let mut deletions = operations.iter().filter(|op| op.effect == Effect::Del);
-    if deletions.any(|op| !state.is_some_and(|state| state.sees(op.dot))) {
-        return Root::Empty;
+    match state {
+        Some(state) => Root::State(state.dot),
+        None if operations.iter().any(|op| op.effect == Effect::Del) => Root::Empty,
+        None => Root::Base,
     }
-    state.map_or(Root::Base, |state| Root::State(state.dot))
 }
 
 /// What some DEL or SET has seen.

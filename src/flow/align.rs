@@ -5,7 +5,7 @@
 //! many commands as can be ours in their order are ours, and what is left is the server's. Going by the next equal
 //! command instead would pass over commands of ours that took effect, and nobody would ever know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
 use bytes::Bytes;
@@ -17,6 +17,9 @@ use crate::command::{EffectClass, Spec};
 /// Pairs that are weighed at most: more is not worth the time.
 const CELLS_MAX: usize = 1 << 20;
 
+/// Database, key and field.
+type Count = (u32, Vec<u8>, Vec<u8>);
+
 /// A command in its database; equal commands are equal numbers.
 type Symbol = (u32, u32);
 
@@ -24,6 +27,8 @@ type Symbol = (u32, u32);
 #[derive(Debug, Default)]
 pub(super) struct Alignment {
     symbols: BTreeMap<Bytes, u32>,
+    /// Increments by database, key and field, in order: a server can send what came of one in its place.
+    counts: BTreeMap<Count, VecDeque<u32>>,
     sent: Vec<Symbol>,
     found: Vec<Symbol>,
     /// Those of `found` that may be the server's own.
@@ -49,6 +54,9 @@ impl Alignment {
         for (db, command) in txn.each_command() {
             let next = alignment.symbols.len() as u32;
             let symbol = *alignment.symbols.entry(essence(&command)).or_insert(next);
+            if let Some(count) = count_of(db, &command, &[b"HINCRBY"]) {
+                alignment.counts.entry(count).or_default().push_back(symbol);
+            }
             alignment.sent.push((db, symbol));
         }
         alignment
@@ -60,8 +68,10 @@ impl Alignment {
             true => self.symbols.get(&essence(&Bytes::copy_from_slice(command))),
             false => self.symbols.get(command),
         };
+        let symbol = symbol.copied().or_else(|| self.counted(db, command));
         // What is none of ours equals nothing.
-        let symbol = symbol.map_or(u32::MAX, |symbol| *symbol);
+        let symbol = symbol.unwrap_or(u32::MAX);
+        self.forget_count(db, command, symbol);
         if let Some((spec, class)) = removes {
             let command = Bytes::copy_from_slice(command);
             let removal = Removal {
@@ -74,6 +84,28 @@ impl Alignment {
             self.removals.push((self.found.len(), removal));
         }
         self.found.push((db, symbol));
+    }
+
+    /// Valkey 9 sends the sum, where fields of the hash have expiry times.
+    fn counted(&mut self, db: u32, command: &[u8]) -> Option<u32> {
+        if self.counts.is_empty() {
+            return None;
+        }
+        let count = count_of(db, command, &[b"HSET", b"HSETEX"])?;
+        self.counts.get_mut(&count)?.pop_front()
+    }
+
+    /// An increment that came as it was sent is not waited for any more.
+    fn forget_count(&mut self, db: u32, command: &[u8], symbol: u32) {
+        if self.counts.is_empty() {
+            return;
+        }
+        let count = count_of(db, command, &[b"HINCRBY"]);
+        if let Some(waiting) = count.and_then(|count| self.counts.get_mut(&count))
+            && let Some(at) = waiting.iter().position(|other| *other == symbol)
+        {
+            waiting.remove(at);
+        }
     }
 
     /// All has come: for each command that was sent, whether it took effect; and the server's own removals.
@@ -193,6 +225,17 @@ fn is_set_id(command: &[u8]) -> bool {
     is_named(command, b"XSETID\r")
 }
 
+/// The field that a command of one of these names counts in, or writes alone.
+fn count_of(db: u32, command: &[u8], names: &[&[u8]]) -> Option<Count> {
+    let name = word(command, 0)?;
+    if !names.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+        return None;
+    }
+    // HSETEX key PXAT ms FIELDS 1 field value
+    let field = word(command, if name.len() == 6 { 6 } else { 2 })?;
+    Some((db, word(command, 1)?.to_vec(), field.to_vec()))
+}
+
 fn is_named(command: &[u8], name: &[u8]) -> bool {
     let found = command.splitn(4, |&byte| byte == b'\n').nth(2);
     found.is_some_and(|found| found.starts_with(name))
@@ -304,6 +347,21 @@ mod tests {
             align(&sent, &["HDEL h b"]),
             (vec![false, false, true, false], vec![])
         );
+    }
+
+    #[test]
+    fn a_sum_in_place_of_an_increment_is_ours() {
+        let sent = ["HINCRBY h f 2", "HINCRBY h g 1", "HINCRBY h f 3", "HSET h x 1"];
+        let found = [
+            "HSETEX h PXAT 7 FIELDS 1 f 4",
+            "HSET h g 1",
+            "HSETEX h PXAT 7 FIELDS 1 f 7",
+            "HSET h x 1",
+        ];
+        assert_eq!(align(&sent, &found), (vec![true; 4], vec![]));
+        let found = ["HINCRBY h f 2", "HSETEX h PXAT 7 FIELDS 1 f 7"];
+        assert_eq!(align(&sent, &found), (vec![true, false, true, false], vec![]));
+        assert_eq!(align(&sent, &["HSET h q 1"]), (vec![false; 4], vec![]));
     }
 
     #[test]

@@ -237,7 +237,11 @@ fn a_malicious_value_never_reaches_another_database() {
     Random::announced("a malicious value");
     let cluster = Cluster::new(2);
     let (mut a, mut b) = (cluster.client(0), cluster.client(1));
-    restore(&mut b, "witness", &malicious());
+    let witness: [&[u8]; 4] = [b"RESTORE", b"witness", b"0", &malicious()];
+    if b.args(&witness).is_error() {
+        // Valkey 9 looks at it by itself.
+        return;
+    }
     b.ok("DEL witness");
     cluster.converge();
 
