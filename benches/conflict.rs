@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use syncer::causality::{Dot, Hlc, SiteIx, Vector};
+use syncer::command::FieldTimes;
 use syncer::command::effect::{Effect, SetExpiry};
 use syncer::command::entries::name_of;
-use syncer::converge::{KeyState, Operation, Took};
+use syncer::converge::{KeyState, Means, Operation, Took};
 
 const A: SiteIx = SiteIx(0);
 const B: SiteIx = SiteIx(1);
@@ -22,6 +23,10 @@ const B: SiteIx = SiteIx(1);
 const LAG: u64 = 32;
 /// Of so many operations of a site one is on this key.
 const OF_ALL: u64 = 3;
+const MEANS: Means = Means {
+    may_script: true,
+    field_times: FieldTimes::Whole,
+};
 const TIME: u64 = 1_700_000_000_000;
 
 /// The effect of the operation with this number.
@@ -153,7 +158,7 @@ fn run(operations: u64, effect: Load, settles: bool) -> (f64, usize) {
             false => key.delivered(op),
         }
         if at as u64 % LAG == LAG - 1 {
-            let repair = key.reconcile(A, at as u64, TIME, true);
+            let repair = key.reconcile(A, at as u64, TIME, MEANS);
             key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
             if settles {
                 key.prune(&stable(at as u64));
@@ -202,7 +207,7 @@ fn run_queue(operations: u64, len: usize) -> (f64, f64) {
             false => key.delivered(op),
         }
         if at as u64 % LAG == LAG - 1 {
-            let repair = key.reconcile(A, at as u64, TIME, true);
+            let repair = key.reconcile(A, at as u64, TIME, MEANS);
             commands += repair.commands.len();
             key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
             if repair.read {

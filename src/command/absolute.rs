@@ -2,9 +2,10 @@
 //!
 //! A relative time, as Redis 6.2 sends it, means another moment wherever and whenever it is executed. A stream
 //! trimmed with `~ LIMIT` is sent as trimmed to an exact length with the LIMIT left in, which a server takes from
-//! its master only. A ZADD keeps a condition that has held where it was made. All are rewritten once, at the site that
-//! captured them.
+//! its master only. A ZADD keeps a condition that has held where it was made, and so does an HSETEX. All are rewritten
+//! once, at the site that captured them.
 
+use super::fields;
 use super::keys::Args;
 use super::table::Spec;
 
@@ -63,6 +64,7 @@ pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Op
             all.extend(owned(limit + 2, count));
             exact.then_some(all)
         }
+        name if name.starts_with('H') => fields::absolute(name, args),
         _ => None,
     }
 }

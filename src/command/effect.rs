@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::class::{Class, EffectClass};
 use super::entries::{self, Left, Trim};
+use super::fields;
 use super::keys::{Access, keys};
 use super::pieces;
 use super::table::Spec;
@@ -47,6 +48,20 @@ pub enum Effect {
     SetRemove(Vec<Bytes>),
     /// Fields and values of a hash.
     HashSet(Vec<(Bytes, Bytes)>),
+    /// Fields and values of a hash, which are given an expiry time or keep it.
+    HashSetTimed {
+        /// Fields and values.
+        pairs: Vec<(Bytes, Bytes)>,
+        /// What becomes of the fields' expiry times.
+        expiry: SetExpiry,
+    },
+    /// The expiry time of fields of a hash.
+    FieldExpire {
+        /// The fields.
+        fields: Vec<Bytes>,
+        /// Unix milliseconds; `None` means never (HPERSIST).
+        at_unix_ms: Option<u64>,
+    },
     /// Fields leave a hash.
     HashRemove(Vec<Bytes>),
     /// Adds to an integer in a hash.
@@ -284,6 +299,7 @@ fn on_key(spec: &Spec, class: EffectClass, args: &[Bytes], at: usize) -> Result<
         EffectClass::Opaque if spec.name == "XADD" => entries::add(args),
         EffectClass::Opaque if spec.name == "XDEL" => entries::remove(args),
         EffectClass::Opaque if spec.name == "XTRIM" => entries::trim(args),
+        EffectClass::Opaque if spec.name.starts_with('H') => fields::effect(spec.name, args),
         EffectClass::Opaque => list(spec, args),
         EffectClass::Flush | EffectClass::SwapDb => Effect::Opaque,
     })
@@ -443,7 +459,7 @@ pub(super) fn number(word: &[u8]) -> Option<i64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
-fn moment(word: &[u8], unit_ms: u64) -> Option<u64> {
+pub(super) fn moment(word: &[u8], unit_ms: u64) -> Option<u64> {
     u64::try_from(number(word)?).ok()?.checked_mul(unit_ms)
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::entries::{self, Bound};
 use super::evaluate::is_write;
+use super::fields;
 use super::list::{self, Sequence};
 use super::pieces::counted;
 use crate::command::effect::{Effect, SetExpiry};
@@ -97,6 +98,8 @@ pub struct Content {
     pub rest_unknown: bool,
     /// The expiry register.
     pub expiry: Expiry,
+    /// Expiry times of a hash's fields, as far as they say something.
+    pub times: BTreeMap<Bytes, Expiry>,
     /// What a list holds, if that is known.
     pub list: Option<Box<Sequence>>,
 }
@@ -112,6 +115,7 @@ impl Content {
             elements: BTreeMap::new(),
             rest_unknown: true,
             expiry: Expiry::Unknown,
+            times: BTreeMap::new(),
             list: None,
         }
     }
@@ -128,6 +132,7 @@ impl Content {
             elements: BTreeMap::new(),
             rest_unknown: false,
             expiry: Expiry::Never,
+            times: BTreeMap::new(),
             list: (kind == Kind::List).then(Box::default),
         }
     }
@@ -166,6 +171,14 @@ impl Content {
             _ => false,
         };
         let mut content = self.clone();
+        content.times.retain(|field, time| {
+            let says_nothing = if self.rest_unknown {
+                Expiry::Unknown
+            } else {
+                Expiry::Never
+            };
+            *time != says_nothing && self.get(field) != Value::Absent
+        });
         if self.kind != Kind::Stream {
             content.elements.retain(|_, value| !says_nothing(value));
         }
@@ -237,7 +250,11 @@ impl Content {
     fn apply_elements(&mut self, effect: &Effect) {
         match effect {
             Effect::Count { delta } => self.count(*delta),
-            Effect::HashCount { field, delta } => self.add(field, *delta),
+            Effect::HashCount { field, delta } => {
+                self.keep_time(field);
+                self.add(field, *delta);
+            }
+            Effect::HashSetTimed { .. } | Effect::FieldExpire { .. } => fields::apply(self, effect),
             Effect::Bits(bits) => bits
                 .iter()
                 .for_each(|(name, bit)| self.put(name, Value::Bit(*bit))),
@@ -252,9 +269,10 @@ impl Content {
                 }
             }
             Effect::HashSet(pairs) => {
-                pairs
-                    .iter()
-                    .for_each(|(field, value)| self.put(field, Value::Bytes(value.clone())));
+                for (field, value) in pairs {
+                    self.set_time(field, Expiry::Never);
+                    self.put(field, Value::Bytes(value.clone()));
+                }
             }
             Effect::SortedAdd(pairs) => {
                 pairs
@@ -328,6 +346,7 @@ impl Content {
             effect,
             Effect::SetRemove(_)
                 | Effect::HashRemove(_)
+                | Effect::FieldExpire { .. }
                 | Effect::SortedRemove(_)
                 | Effect::StreamRemove(_)
                 | Effect::StreamTrim(_)
@@ -358,6 +377,9 @@ impl Content {
             Effect::Expire { at_unix_ms: None } => self.expiry = Expiry::Never,
             Effect::SetRemove(names) | Effect::HashRemove(names) | Effect::SortedRemove(names) if fits => {
                 names.iter().for_each(|name| self.put(name, Value::Absent));
+            }
+            Effect::HashSetTimed { .. } | Effect::FieldExpire { .. } if fits => {
+                fields::had_no_effect(&mut self, effect);
             }
             // It had been there: what it holds now was known to whoever wrote the piece.
             Effect::Bits(_) | Effect::Union(_) if fits => {
@@ -392,7 +414,11 @@ pub fn kind_of(effect: &Effect) -> Kind {
     match effect {
         Effect::Set { .. } | Effect::Count { .. } | Effect::Bits(_) | Effect::Union(_) => Kind::Text,
         Effect::SetAdd(_) | Effect::SetRemove(_) => Kind::Set,
-        Effect::HashSet(_) | Effect::HashRemove(_) | Effect::HashCount { .. } => Kind::Hash,
+        Effect::HashSet(_)
+        | Effect::HashRemove(_)
+        | Effect::HashCount { .. }
+        | Effect::HashSetTimed { .. }
+        | Effect::FieldExpire { .. } => Kind::Hash,
         Effect::SortedAdd(_) | Effect::SortedRemove(_) | Effect::SortedCount { .. } => Kind::Sorted,
         Effect::StreamAdd { .. }
         | Effect::StreamRemove(_)

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, TEXT, Value, integer};
 use super::entries::entry_difference;
+use super::fields::time_difference;
 use super::list::list_difference;
 use super::pieces::{has_pieces, piece_difference};
 use crate::command::effect::{Effect, SetExpiry};
@@ -57,7 +58,7 @@ pub fn difference(want: &Content, have: &Content) -> Result<Vec<Effect>, OutOfRe
     Ok(effects)
 }
 
-fn unix_ms(expiry: Expiry) -> Option<u64> {
+pub(super) fn unix_ms(expiry: Expiry) -> Option<u64> {
     match expiry {
         Expiry::At(ms) => Some(ms),
         Expiry::Never | Expiry::Unknown => None,
@@ -153,7 +154,13 @@ fn element_difference(
             same_kind && !rebuild,
         )?;
     }
+    let has_times = !want.times.is_empty() || !current.times.is_empty();
+    changes.keep_times(want);
     changes.give(want.kind, effects);
+    if has_times {
+        let reached = effects.iter().fold(have.clone(), Content::after);
+        time_difference(want, &reached, effects);
+    }
     Ok(())
 }
 
@@ -162,6 +169,8 @@ fn element_difference(
 struct Changes {
     members: Vec<Bytes>,
     fields: Vec<(Bytes, Bytes)>,
+    /// Fields whose expiry times are not known, and stay.
+    kept: Vec<(Bytes, Bytes)>,
     counts: Vec<(Bytes, i64)>,
     scores: Vec<(f64, Bytes)>,
     score_counts: Vec<(Bytes, f64)>,
@@ -196,6 +205,11 @@ impl Changes {
         Ok(())
     }
 
+    fn keep_times(&mut self, want: &Content) {
+        let is_kept = |(field, _): &mut (Bytes, Bytes)| want.time(field) == Expiry::Unknown;
+        self.kept = self.fields.extract_if(.., is_kept).collect();
+    }
+
     /// Adds stand before removals, so that the key is never empty in between.
     fn give(self, kind: Kind, effects: &mut Vec<Effect>) {
         if !self.members.is_empty() {
@@ -203,6 +217,12 @@ impl Changes {
         }
         if !self.fields.is_empty() {
             effects.push(Effect::HashSet(self.fields));
+        }
+        if !self.kept.is_empty() {
+            effects.push(Effect::HashSetTimed {
+                pairs: self.kept,
+                expiry: SetExpiry::Keep,
+            });
         }
         effects.extend(
             self.counts

@@ -5,13 +5,13 @@ mod values;
 use bytes::Bytes;
 
 use super::contested::Contested;
-use super::key::{KeyState, Repair, Took, TxnId};
+use super::key::{KeyState, Means, Repair, Took, TxnId};
 use super::losses::{Loss, Rule};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use super::window::{Spill, Touch, Window, WindowError, WindowSize};
 use crate::causality::{Dot, SiteIx, Vector};
-use crate::command::EffectClass;
+use crate::command::{EffectClass, FieldTimes};
 
 /// Losses kept for whoever writes them down.
 const LOSSES_MAX: usize = 1024;
@@ -101,8 +101,8 @@ pub struct Converge {
     dirty: Vec<(u64, u32, Bytes)>,
     /// Told to nobody yet; the newest are left out when nobody asks.
     losses: Vec<Loss>,
-    /// Whether the database lets us run scripts.
-    may_script: bool,
+    /// What the database lets us use.
+    means: Means,
     /// What had been executed when this run took over from an earlier one.
     taken_over: Option<Vector>,
 }
@@ -119,7 +119,10 @@ impl Converge {
             contested: Vec::new(),
             dirty: Vec::new(),
             losses: Vec::new(),
-            may_script: true,
+            means: Means {
+                may_script: true,
+                field_times: FieldTimes::None,
+            },
             taken_over: None,
         }
     }
@@ -205,13 +208,18 @@ impl Converge {
                 dirty.push((fingerprint, key.db(), key.key().clone()));
             }
         });
-        std::mem::replace(&mut self.may_script, may_script)
+        std::mem::replace(&mut self.means.may_script, may_script)
+    }
+
+    /// What the database knows of the expiry times of fields.
+    pub fn set_field_times(&mut self, field_times: FieldTimes) {
+        self.means.field_times = field_times;
     }
 
     /// Whether some key waits because it does not.
     pub fn waits_to_script(&self) -> bool {
         let waits = |key: &KeyState| key.waiting_for() == Some(self.me);
-        !self.may_script && self.keys_waiting() > 0 && self.keys().any(waits)
+        !self.means.may_script && self.keys_waiting() > 0 && self.keys().any(waits)
     }
 
     /// The values of all keys that wait for a site are shipped by the next [`Converge::settle`]; gives how many.
@@ -501,11 +509,11 @@ impl Converge {
     /// Compares ideal and actual of every key that something happened to since the last call: however much
     /// that was, it is one comparison. What is missing goes into transaction `txn`.
     pub fn settle(&mut self, txn: TxnId) -> Vec<KeyRepair> {
-        let (me, now_ms, may_script) = (self.me, self.now_ms, self.may_script);
+        let (me, now_ms, means) = (self.me, self.now_ms, self.means);
         let mut repairs = Vec::new();
         for (fingerprint, db, key) in std::mem::take(&mut self.dirty) {
             let place = (fingerprint, db, &key);
-            let reconcile = |it: &mut KeyState| (it.reconcile(me, txn, now_ms, may_script), it.take_losses());
+            let reconcile = |it: &mut KeyState| (it.reconcile(me, txn, now_ms, means), it.take_losses());
             let Some((repair, losses)) = self.conflicts.change_key(place, reconcile) else {
                 continue;
             };

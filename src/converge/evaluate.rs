@@ -12,6 +12,7 @@ use super::content::{Content, Kind, TEXT, Value, add, add_in_any_order, add_scor
 use super::cover::Cover;
 use super::entries::put_entries;
 use super::expiry::register;
+use super::fields::Around;
 use super::list::put_list;
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
@@ -27,14 +28,19 @@ pub fn evaluate(base: &Content, operations: &[Operation], enders: &[Operation]) 
         return base.clone();
     }
     let operations: Vec<&Operation> = operations.iter().collect();
-    let mut content = evaluate_value(base, &operations);
+    let mut content = evaluate_content(base, &operations, enders);
     if content.kind != Kind::Absent {
         content.expiry = register(base, &operations, enders);
     }
     content
 }
 
+/// The same without expiry times.
 pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Content {
+    evaluate_content(base, operations, &[])
+}
+
+fn evaluate_content(base: &Content, operations: &[&Operation], enders: &[Operation]) -> Content {
     let cover = Cover::of(operations);
     let base_alive = !covers_base(base, operations);
     let kind = match latest_alive(operations, &cover) {
@@ -60,7 +66,9 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
         }
         Kind::Stream => put_entries(&mut content, operations, &cover),
         Kind::List => put_list(&mut content, operations, &cover),
-        Kind::Set | Kind::Hash | Kind::Sorted => evaluate_elements(&mut content, kind, operations, &cover),
+        Kind::Set | Kind::Hash | Kind::Sorted => {
+            evaluate_elements(&mut content, kind, operations, (&cover, enders));
+        }
         Kind::Unknown | Kind::Absent | Kind::Other => {}
     }
     if content.is_empty() {
@@ -118,6 +126,7 @@ pub(super) fn is_write(effect: &Effect) -> bool {
             | Effect::ListPop { .. }
             | Effect::ListTook { .. }
             | Effect::ListRemove { .. }
+            | Effect::FieldExpire { .. }
     )
 }
 
@@ -164,7 +173,13 @@ fn add_counts(value: Value, mut counts: Vec<(&Operation, i64)>) -> Value {
     (counts.iter()).fold(value, |value, (_, delta)| add(&value, *delta).unwrap_or(value))
 }
 
-fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[&Operation], cover: &Cover<'_>) {
+fn evaluate_elements(
+    content: &mut Content,
+    kind: Kind,
+    operations: &[&Operation],
+    (cover, enders): (&Cover<'_>, &[Operation]),
+) {
+    let around = Around::of(operations, cover, enders);
     let mut by_element: BTreeMap<&Bytes, Vec<&Operation>> = BTreeMap::new();
     for op in operations.iter().filter(|op| kind_of(&op.effect) == kind) {
         for element in op.elements() {
@@ -173,6 +188,9 @@ fn evaluate_elements(content: &mut Content, kind: Kind, operations: &[&Operation
     }
     for (element, touching) in by_element {
         let value = evaluate_element(content, element, &touching, cover);
+        if kind == Kind::Hash {
+            content.set_time(element, around.register(content, element, &touching));
+        }
         content.elements.insert(element.clone(), value);
     }
 }

@@ -24,6 +24,7 @@ use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::entries;
 use super::evaluate::{evaluate, is_reset};
+use super::fields;
 use super::life::Life;
 use super::list;
 use super::losses::{Loss, judge};
@@ -32,6 +33,7 @@ use super::pieces::needs_replay;
 use super::render::{render, unconditional};
 use super::replay::Root;
 use crate::causality::{Dot, SiteIx};
+use crate::command::FieldTimes;
 use crate::command::effect::Effect;
 
 /// An operation's losses are told as far as its key's newest operations go: it has met those before by then.
@@ -68,6 +70,15 @@ pub struct KeyState {
     /// Delivered, and neither submitted nor made up for by a repair.
     pending: BTreeSet<Dot>,
     losses: Vec<Loss>,
+}
+
+/// What the database lets a repair use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Means {
+    /// Scripts.
+    pub may_script: bool,
+    /// Expiry times of hash fields.
+    pub field_times: FieldTimes,
 }
 
 /// What to submit for a key, in one marked transaction.
@@ -365,13 +376,13 @@ impl KeyState {
     /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`. A key that has
     /// to wait does so since `now_ms`, if it did not before. It waits for this site itself where a script is needed and
     /// none may be run.
-    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId, now_ms: u64, may_script: bool) -> Repair {
+    pub fn reconcile(&mut self, me: SiteIx, txn: TxnId, now_ms: u64, means: Means) -> Repair {
         let before = self.waiting_for.take();
         self.dirty = false;
         if self.snapshot || self.listed.is_reading {
             return Repair::default();
         }
-        let repair = self.compare(me, txn, may_script);
+        let repair = self.compare(me, txn, means);
         if before.is_none() {
             self.waiting_since_ms = now_ms;
         }
@@ -388,7 +399,8 @@ impl KeyState {
         repair
     }
 
-    fn compare(&mut self, me: SiteIx, txn: TxnId, may_script: bool) -> Repair {
+    fn compare(&mut self, me: SiteIx, txn: TxnId, means: Means) -> Repair {
+        let may_script = means.may_script;
         self.learn_what_was_told();
         let demanded = std::mem::take(&mut self.demanded);
         let needs_script = |effect: &Effect| matches!(effect, Effect::StreamSplice(_));
@@ -396,6 +408,7 @@ impl KeyState {
         if by_element {
             let want = evaluate(&self.base, &self.operations, self.life.enders());
             if let Ok(mut effects) = difference(&want, &self.held.expected().content) {
+                fields::within(means.field_times, &mut effects);
                 if demanded {
                     effects.iter_mut().for_each(entries::place);
                 }

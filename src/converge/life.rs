@@ -135,7 +135,7 @@ impl Life {
     fn ends(&mut self, op: &Operation, operations: &[Operation]) -> bool {
         match &op.effect {
             Effect::Del => return true,
-            Effect::Expire { .. } | Effect::ListTook { .. } => return false,
+            Effect::Expire { .. } | Effect::FieldExpire { .. } | Effect::ListTook { .. } => return false,
             Effect::Restore { .. } | Effect::Opaque | Effect::Derived => {
                 return false;
             }
@@ -196,7 +196,7 @@ impl Life {
 
     /// An operation was superseded.
     pub fn bury(&mut self, op: &Operation) {
-        if matches!(op.effect, Effect::Expire { .. }) {
+        if matches!(op.effect, Effect::Expire { .. } | Effect::FieldExpire { .. }) {
             return;
         }
         let ghost = stripped(op, shape(&op.effect));
@@ -438,7 +438,8 @@ fn shape(effect: &Effect) -> Effect {
         Effect::Union(names) => Effect::Union(all(names)),
         Effect::SetAdd(names) => Effect::SetAdd(all(names)),
         Effect::SetRemove(names) => Effect::SetRemove(all(names)),
-        Effect::HashSet(pairs) => Effect::HashSet(
+        // What becomes of the fields' times is asked of operations alone.
+        Effect::HashSet(pairs) | Effect::HashSetTimed { pairs, .. } => Effect::HashSet(
             pairs
                 .iter()
                 .map(|(field, _)| (copy(field), Bytes::new()))
@@ -485,6 +486,7 @@ fn shape(effect: &Effect) -> Effect {
         | Effect::ListRemove { .. }
         | Effect::Opaque
         | Effect::Derived => Effect::Opaque,
+        Effect::FieldExpire { .. } => Effect::HashRemove(Vec::new()),
         Effect::Del => Effect::Del,
         Effect::Expire { at_unix_ms } => Effect::Expire {
             at_unix_ms: *at_unix_ms,

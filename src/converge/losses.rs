@@ -108,6 +108,7 @@ fn removes(op: &Operation) -> bool {
 
 fn removal<'a>(write: &'a Operation, removal: &'a Operation) -> Option<(Rule, &'a Operation, &'a Operation)> {
     let meets = match removal.effect {
+        _ if matches!(write.effect, Effect::FieldExpire { .. }) => false,
         Effect::Del => !matches!(write.effect, Effect::Expire { .. }),
         _ => write
             .elements()
@@ -120,6 +121,10 @@ fn writes<'a>(later: &'a Operation, earlier: &'a Operation) -> Option<(Rule, &'a
     let rule = match (&later.effect, &earlier.effect) {
         (Effect::Expire { .. }, Effect::Expire { .. }) => return expiry(later, earlier),
         (Effect::Expire { .. }, _) | (_, Effect::Expire { .. }) => return None,
+        (Effect::FieldExpire { fields, .. }, Effect::FieldExpire { fields: others, .. }) => {
+            let is_shared = fields.iter().any(|field| others.contains(field));
+            return is_shared.then(|| expiry(later, earlier)).flatten();
+        }
         (Effect::Set { .. }, Effect::Set { .. }) => Rule::SetLost,
         (Effect::Restore { .. }, _) | (_, Effect::Restore { .. }) => return None,
         (Effect::Opaque | Effect::Derived, _) | (_, Effect::Opaque | Effect::Derived) => Rule::Reordered,
@@ -144,7 +149,9 @@ fn takes(op: &Operation, element: &Bytes) -> bool {
 
 fn expiry<'a>(later: &'a Operation, earlier: &'a Operation) -> Option<(Rule, &'a Operation, &'a Operation)> {
     let time = |op: &Operation| match op.effect {
-        Effect::Expire { at_unix_ms } => at_unix_ms.unwrap_or(u64::MAX),
+        Effect::Expire { at_unix_ms } | Effect::FieldExpire { at_unix_ms, .. } => {
+            at_unix_ms.unwrap_or(u64::MAX)
+        }
         _ => 0,
     };
     match time(later).cmp(&time(earlier)) {

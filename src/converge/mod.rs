@@ -16,6 +16,7 @@ mod engine;
 mod entries;
 pub mod evaluate;
 mod expiry;
+mod fields;
 #[cfg(feature = "io")]
 pub mod io;
 mod key;
@@ -31,7 +32,7 @@ mod settled;
 mod window;
 
 pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, Verdict};
-pub use key::{KeyState, Repair, Took, TxnId};
+pub use key::{KeyState, Means, Repair, Took, TxnId};
 pub use losses::{Loss, Rule};
 pub use operation::Operation;
 pub use settled::Settled;

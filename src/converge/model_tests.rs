@@ -5,6 +5,7 @@
 mod commands;
 mod database;
 mod load;
+mod servers;
 mod world;
 
 use load::Load;
@@ -144,6 +145,20 @@ fn everything_at_two_and_four_sites() {
         };
         run(load, 0..SEEDS / 2);
     }
+}
+
+#[test]
+fn expiry_times_of_fields() {
+    let load = Load {
+        hashes: true,
+        fields: true,
+        ..Load::default()
+    };
+    run_sizes(load);
+    run_short(load, 0..8 * SEEDS);
+    run_sizes(Load { expiry: true, ..load });
+    run_sizes(Load { sets: true, ..load });
+    run_sizes(Load { queue: true, ..load });
 }
 
 /// Short histories on one key find what long ones bury.

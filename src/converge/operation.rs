@@ -68,6 +68,14 @@ impl Operation {
         let plain = match &self.effect {
             Effect::SortedAdd(pairs) => 2 + 2 * pairs.len(),
             Effect::Expire { at_unix_ms: Some(_) } => 3,
+            Effect::FieldExpire {
+                fields,
+                at_unix_ms: Some(_),
+            } => 5 + fields.len(),
+            Effect::HashSetTimed { pairs, expiry } => {
+                let time = if matches!(expiry, SetExpiry::At(_)) { 2 } else { 1 };
+                4 + time + 2 * pairs.len()
+            }
             _ => return false,
         };
         let count = self.raw.strip_prefix(b"*").unwrap_or_default();
@@ -98,9 +106,12 @@ impl Operation {
             | Effect::HashRemove(names)
             | Effect::SortedRemove(names)
             | Effect::StreamRemove(names)
+            | Effect::FieldExpire { fields: names, .. }
             | Effect::Union(names) => names.get(at),
             Effect::Bits(bits) => bits.get(at).map(|(name, _)| name),
-            Effect::HashSet(pairs) => pairs.get(at).map(|(field, _)| field),
+            Effect::HashSet(pairs) | Effect::HashSetTimed { pairs, .. } => {
+                pairs.get(at).map(|(field, _)| field)
+            }
             Effect::SortedAdd(pairs) => pairs.get(at).map(|(_, member)| member),
             Effect::ListPush { elements, .. } => elements.get(at).map(|(name, _)| name),
             Effect::ListPop { took, .. } => took.as_ref()?.get(at).map(|(name, _)| name),
@@ -119,7 +130,9 @@ impl Operation {
             | Effect::SortedRemove(names)
             | Effect::StreamRemove(names) => names.contains(element),
             Effect::Bits(bits) => bit_of(bits, element).is_some(),
-            Effect::HashSet(pairs) => pairs.iter().any(|(field, _)| field == element),
+            Effect::HashSet(pairs) | Effect::HashSetTimed { pairs, .. } => {
+                pairs.iter().any(|(field, _)| field == element)
+            }
             Effect::SortedAdd(pairs) => pairs.iter().any(|(_, member)| member == element),
             Effect::ListPop { took: Some(took), .. } => took.iter().any(|(name, _)| name == element),
             _ => false,
@@ -136,6 +149,7 @@ impl Operation {
                 | Effect::StreamRemove(_)
                 | Effect::Bits(_)
                 | Effect::HashSet(_)
+                | Effect::HashSetTimed { .. }
                 | Effect::SortedAdd(_)
                 | Effect::ListPop { .. }
         )
@@ -150,6 +164,7 @@ impl Operation {
                 | Effect::Bits(_)
                 | Effect::StreamAdd { .. }
                 | Effect::HashSet(_)
+                | Effect::HashSetTimed { .. }
                 | Effect::SortedAdd(_)
         )
     }
@@ -160,7 +175,7 @@ impl Operation {
             Effect::SetAdd(names) | Effect::Union(names) => names.contains(element).then_some(Value::Member),
             Effect::Bits(bits) => bit_of(bits, element).map(Value::Bit),
             Effect::StreamAdd { id, fields, .. } => (id == element).then(|| Value::Entry(fields.clone())),
-            Effect::HashSet(pairs) => {
+            Effect::HashSet(pairs) | Effect::HashSetTimed { pairs, .. } => {
                 let pair = pairs.iter().rev().find(|(field, _)| field == element)?;
                 Some(Value::Bytes(pair.1.clone()))
             }
@@ -214,11 +229,15 @@ impl Operation {
             Effect::SetAdd(_) | Effect::SetRemove(_) => {
                 matches!(older.effect, Effect::SetAdd(_) | Effect::SetRemove(_)) && self.names_all_of(older)
             }
-            Effect::HashSet(_) | Effect::HashRemove(_) => {
-                matches!(
-                    older.effect,
-                    Effect::HashSet(_) | Effect::HashRemove(_) | Effect::HashCount { .. }
-                ) && self.names_all_of(older)
+            // It sets a time or ends those that it saw.
+            Effect::HashSet(_)
+            | Effect::HashRemove(_)
+            | Effect::HashSetTimed {
+                expiry: SetExpiry::Clear | SetExpiry::At(_),
+                ..
+            } => kind_of(&older.effect) == Kind::Hash && self.names_all_of(older),
+            Effect::FieldExpire { .. } => {
+                matches!(older.effect, Effect::FieldExpire { .. }) && self.names_all_of(older)
             }
             Effect::SortedAdd(_) | Effect::SortedRemove(_) => {
                 matches!(

@@ -61,6 +61,7 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
             b"HSET",
             pairs.iter().flat_map(|(f, v)| [f.as_ref(), v.as_ref()]).collect(),
         ),
+        Effect::HashSetTimed { .. } | Effect::FieldExpire { .. } => return of_fields(key, effect),
         Effect::HashCount { field, delta } => {
             owned.push(delta.to_string().into_bytes());
             (b"HINCRBY", vec![field])
@@ -95,6 +96,32 @@ pub fn render(key: &[u8], effect: &Effect) -> Bytes {
     all.extend(args);
     all.extend(owned.iter().map(Vec::as_slice));
     command(&all)
+}
+
+fn of_fields(key: &[u8], effect: &Effect) -> Bytes {
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    match effect {
+        Effect::HashSetTimed { pairs, expiry } => {
+            words.extend([b"HSETEX".to_vec(), key.to_vec()]);
+            match expiry {
+                SetExpiry::Clear => {}
+                SetExpiry::Keep => words.push(b"KEEPTTL".to_vec()),
+                SetExpiry::At(ms) => words.extend([b"PXAT".to_vec(), ms.to_string().into_bytes()]),
+            }
+            words.extend([b"FIELDS".to_vec(), pairs.len().to_string().into_bytes()]);
+            words.extend(pairs.iter().flat_map(|(f, v)| [f.to_vec(), v.to_vec()]));
+        }
+        Effect::FieldExpire { fields, at_unix_ms } => {
+            match at_unix_ms {
+                None => words.extend([b"HPERSIST".to_vec(), key.to_vec()]),
+                Some(ms) => words.extend([b"HPEXPIREAT".to_vec(), key.to_vec(), ms.to_string().into_bytes()]),
+            }
+            words.extend([b"FIELDS".to_vec(), fields.len().to_string().into_bytes()]);
+            words.extend(fields.iter().map(|field| field.to_vec()));
+        }
+        _ => {}
+    }
+    command(&words.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 fn of_list(key: &[u8], effect: &Effect) -> Bytes {

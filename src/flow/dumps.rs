@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::command::effect::Effect;
-use crate::command::{Class, EffectClass, Spec};
+use crate::command::{Class, EffectClass, FieldTimes, Spec, plain};
 use crate::resp::encode;
 use crate::value::{self, DecodeError, EncodeError};
 
@@ -19,6 +19,8 @@ pub(super) struct Dumps {
     pub allow_modules: bool,
     /// The newest format that the database reads; until that is known, the oldest.
     pub rdb_version: u16,
+    /// What it knows of the expiry times of fields.
+    pub field_times: FieldTimes,
 }
 
 /// Why a value is not handed on.
@@ -71,6 +73,18 @@ impl Dumps {
         })
     }
 
+    /// Fields that another site wrote with their expiry time, for a database that has no such command: their values
+    /// alone, and whether a time is left out. `None` where the command is executed as it came.
+    pub fn plain(self, args: &[Bytes]) -> Option<(Bytes, bool)> {
+        if self.field_times == FieldTimes::Whole {
+            return None;
+        }
+        let (words, is_short) = plain(args)?;
+        let mut command = BytesMut::new();
+        encode::command(&mut command, &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        Some((command.freeze(), is_short))
+    }
+
     fn payload(self, payload: &Bytes) -> Result<Bytes, DumpError> {
         if value::is_module(payload) {
             value::check_footer(payload)?;
@@ -92,6 +106,7 @@ mod tests {
     const REFUSING: Dumps = Dumps {
         allow_modules: false,
         rdb_version: 11,
+        field_times: FieldTimes::None,
     };
 
     fn sealed(body: &[u8]) -> Bytes {

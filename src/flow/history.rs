@@ -97,6 +97,18 @@ impl<J: Journal> Past<J> {
         self.dumps.rewrite(&parsed.args, effect)
     }
 
+    /// A command that writes fields with their expiry time, without it, if the database has no such command; and
+    /// whether a time is left out.
+    pub fn plain(&mut self, batch: &Batch, at: usize) -> Option<(Bytes, bool)> {
+        let (_, command) = batch.commands(at, at + 1).next()?;
+        let name = command.splitn(4, |&byte| byte == b'\n').nth(2)?;
+        if !name.eq_ignore_ascii_case(b"HSETEX\r") {
+            return None;
+        }
+        let parsed = self.parse(&batch.command(at))?;
+        self.dumps.plain(&parsed.args)
+    }
+
     /// An operation as each of its keys sees it, with the fingerprints of the keys.
     pub fn shares_of(&mut self, dot: Dot) -> Vec<(u64, KeyOperation)> {
         let Some((batch, at)) = self.row_of(dot) else {
@@ -111,6 +123,10 @@ impl<J: Journal> Past<J> {
         };
         if parsed.is_restore && dot.site != self.me {
             raw = self.rewrite(raw, &mut parsed);
+        } else if dot.site != self.me
+            && let Some((plain, _)) = self.dumps.plain(&parsed.args)
+        {
+            raw = plain;
         }
         let past = Rc::new(batch.past_of(at));
         let time = time_of(&batch, at, row);

@@ -11,7 +11,7 @@ use super::peers::Ack;
 use super::site::{Barrier, RECOVERING, Site};
 use super::txn::{Queued, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
-use crate::command::EffectClass;
+use crate::command::{EffectClass, FieldTimes};
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::{Arrival, Touch, TxnId, Verdict};
 use crate::op::{Batch, Row};
@@ -293,6 +293,15 @@ impl<J: Journal> Site<J> {
         if row.keys_inside() || row.class.is_of_databases() {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
         }
+        if row.class == EffectClass::Opaque
+            && self.past.dumps.field_times != FieldTimes::Whole
+            && let Some((command, is_short)) = self.past.plain(batch, at)
+        {
+            if is_short {
+                self.tell_short(&command, dot);
+            }
+            return self.deliver_rewritten(command, row, dot, past);
+        }
         let arrival = Arrival {
             fingerprint: row.fingerprint,
             dot,
@@ -325,6 +334,10 @@ impl<J: Journal> Site<J> {
             Ok(rewritten) => rewritten,
             Err(why) => return self.refuse_value(&command, dot, &why),
         };
+        self.deliver_rewritten(rewritten.command, row, dot, past);
+    }
+
+    fn deliver_rewritten(&mut self, command: Bytes, row: Row, dot: Dot, past: &Vector) {
         let arrival = Arrival {
             fingerprint: row.fingerprint,
             dot,
@@ -334,7 +347,7 @@ impl<J: Journal> Site<J> {
         match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => {
                 if let Some(txn) = &mut self.past.building {
-                    txn.push_rewritten(dot.seq, u32::from(row.db), rewritten.command);
+                    txn.push_rewritten(dot.seq, u32::from(row.db), command);
                 }
             }
             Verdict::InConflict => self.contest(),
@@ -370,6 +383,21 @@ impl<J: Journal> Site<J> {
             key = %key.map_or_else(|| "?".into(), |key| String::from_utf8_lossy(&key[..key.len().min(100)])),
             error = %why,
             "a value of another site was refused and not applied"
+        );
+    }
+
+    /// A field is written without the expiry time that it has elsewhere.
+    #[cold]
+    fn tell_short(&mut self, command: &Bytes, dot: Dot) {
+        self.counters.refused += 1;
+        let args = self.past.parse(command).map(|parsed| parsed.args);
+        let key = args.as_ref().and_then(|args| args.get(1));
+        tracing::warn!(
+            target: "syncer::refused",
+            origin = %self.roster.name(dot.site),
+            seq = dot.seq,
+            key = %key.map_or_else(|| "?".into(), |key| String::from_utf8_lossy(&key[..key.len().min(100)])),
+            "this database has no expiry times of hash fields: the field's value was applied without one"
         );
     }
 

@@ -15,7 +15,7 @@ use super::echoes::{Echo, Whole, compare_whole};
 use super::journal::{Journal, JournalError};
 use super::site::Site;
 use crate::causality::{Hlc, SiteIx, Vector};
-use crate::command::{Access, Args, Class, Control, EffectClass, KeyRule, Spec, absolute, keys};
+use crate::command::{Access, Args, Class, Control, EffectClass, KeyRule, Spec, absolute, keys, spec};
 use crate::echo::is_ours;
 use crate::op::{FLAG_CONTINUES, FLAG_KEYS_INSIDE, Place, REPLICATION_ID_BYTES, Row, Source};
 use crate::resp::{ArgRange, FrameError, Limits, Scan, Scanner, encode};
@@ -366,7 +366,7 @@ impl<J: Journal> Site<J> {
         let row = Row {
             end: 0,
             flags: flags | inside,
-            class,
+            class: rewritten.as_ref().map_or(class, |args| class_of(args, class)),
             db: db as u16,
             fingerprint,
         };
@@ -463,6 +463,14 @@ pub(super) enum Progress {
 #[inline]
 pub(super) fn arg<'a>(args: &[ArgRange], frame: &'a [u8], at: usize) -> &'a [u8] {
     args.get(at).map_or(&[], |range| range.of(frame))
+}
+
+/// The class of a command that was written anew, perhaps as another one.
+fn class_of(args: &[Vec<u8>], before: EffectClass) -> EffectClass {
+    match args.first().and_then(|name| spec(name)).map(|spec| spec.class) {
+        Some(Class::Write(class)) => class,
+        _ => before,
+    }
 }
 
 struct Arguments<'a>(&'a [ArgRange], &'a [u8]);

@@ -12,7 +12,7 @@ use super::peers::{Ack, PeerState, Peers};
 use super::restore::Restore;
 use super::txn::{Outcome, Reader, Txn};
 use crate::causality::{Clock, Dot, Hlc, Roster, Seq, SiteIx, Vector};
-use crate::command::Learned;
+use crate::command::{FieldTimes, Learned};
 use crate::converge::{Converge, KeyRepair, Settled, TxnId};
 use crate::echo::Marker;
 use crate::op::{Builder, Fingerprinter, REPLICATION_ID_BYTES, Source};
@@ -134,6 +134,7 @@ impl<J: Journal> Site<J> {
         let dumps = Dumps {
             allow_modules: settings.restore_modules,
             rdb_version: 0,
+            field_times: FieldTimes::None,
         };
         Site {
             me,
@@ -208,6 +209,12 @@ impl<J: Journal> Site<J> {
     /// The newest payload format that the database reads; see [`newest_version`](crate::value::newest_version).
     pub fn set_rdb_version(&mut self, rdb_version: u16) {
         self.past.dumps.rdb_version = rdb_version;
+    }
+
+    /// What the database knows of the expiry times of hash fields.
+    pub fn set_field_times(&mut self, field_times: FieldTimes) {
+        self.past.dumps.field_times = field_times;
+        self.converge.set_field_times(field_times);
     }
 
     /// Whether the database lets us run scripts, for which keys wait that need one; gives what was so before.

@@ -362,6 +362,8 @@ async fn dial(shared: &Shared) -> Result<crate::database::io::Stream, String> {
     let is_valkey = info.product == "valkey";
     node.site
         .set_rdb_version(crate::value::newest_version(is_valkey, (major, minor)));
+    node.site
+        .set_field_times(crate::command::FieldTimes::of(is_valkey, (major, minor)));
     if let Some(learned) = learned {
         node.site.learn(learned);
     }

@@ -94,39 +94,57 @@ const LONGER: &str = "HPEXPIREAT #h 4102444900000 FIELDS 2 f g";
 const TIME: &str = "HPEXPIRETIME #h FIELDS 1 f";
 const HASH: &str = "HSET #h f v g w";
 
+const TIMED: &str = "HSET #h f v g w ; HPEXPIREAT #h 4102444800000 FIELDS 1 f";
+const NONE: &str = "[-1]";
+
 /// From Redis 7.4 and Valkey 9 on.
 #[test]
-fn expiry_times_of_fields_in_conflict_are_the_same_everywhere() {
+fn expiry_times_of_fields_follow_their_rule() {
     if !has(
         &mut RedisServer::start(ServerOptions::default()).client(),
         "HPEXPIREAT",
     ) {
         return;
     }
+    let several = "HPEXPIREAT #h 4102444700000 NX FIELDS 2 f g";
+    let persist = "HPERSIST #h FIELDS 1 f";
     play(
         "field expiry",
+        &[],
         &[
-            later(FIRST, LONGER, TIME, SAME).on(HASH),
-            later(LONGER, FIRST, TIME, SAME).on(HASH),
-            later(FIRST, "HSET #h f x", TIME, SAME).on(HASH),
-            later("HSET #h f x", FIRST, TIME, SAME).on(HASH),
-            later("HPERSIST #h FIELDS 1 f", LONGER, TIME, SAME)
-                .on("HSET #h f v g w ; HPEXPIREAT #h 4102444800000 FIELDS 1 f"),
-        ],
-        &[
+            later(FIRST, LONGER, TIME, "[4102444900000]").on(HASH),
+            later(FIRST, "HSET #h f x", TIME, NONE).on(HASH),
+            later(FIRST, "HSET #h f x", "HGET #h f", "x").on(HASH),
+            later(persist, LONGER, TIME, NONE).on(TIMED),
+            later(
+                "HPEXPIREAT #h 4102444700000 LT FIELDS 1 f",
+                LONGER,
+                TIME,
+                "[4102444900000]",
+            )
+            .on(TIMED),
+            later(several, LONGER, TIME, SAME).on(HASH),
             later(FIRST, "HDEL #h f", "HEXISTS #h f", "0").on(HASH),
             later(FIRST, "DEL #h", "EXISTS #h", "0").on(HASH),
             later(FIRST, "HINCRBY #h n 1", "HGET #h n", "1").on(HASH),
+            // Valkey sends what came of it.
+            later("HINCRBY #h f 2", "HINCRBY #h f 3", "HGET #h f", SAME)
+                .on("HSET #h f 1 ; HPEXPIREAT #h 4102444800000 FIELDS 1 f"),
+            later(LONGER, "HINCRBY #h g 3", "HGET #h g", "4").on("HSET #h f 1 g 1"),
+            later(LONGER, "HINCRBYFLOAT #h f 0.5", "HGET #h f", "1.5").on("HSET #h f 1 g 1"),
             later(FIRST, "HSET #h q x", TIME, "[4102444800000]").on(HASH),
-            later("HPEXPIRE #h 1 FIELDS 1 f", "HSET #h f x", "HGET #h f", SAME).on(HASH),
+            later("DEL #h ; HSET #h f n", FIRST, TIME, NONE).on(HASH),
+            later("HPEXPIRE #h 1 FIELDS 1 f", "HSET #h f x", "HGET #h f", "x").on(HASH),
             later("HPEXPIRE #h 1 FIELDS 2 f g", "HSET #h q x", "HGET #h q", "x").on(HASH),
+            // As a whole value: Valkey deletes the key while that is on its way.
+            later("HPEXPIRE #h 1 NX FIELDS 2 f g", "HSET #h q x", "HGET #h q", "x").on(HASH),
         ],
     );
 }
 
 /// From Redis 8 and Valkey 9 on.
 #[test]
-fn fields_read_or_written_with_a_time_are_the_same_everywhere() {
+fn fields_read_or_written_with_a_time_follow_their_rule() {
     if !has(
         &mut RedisServer::start(ServerOptions::default()).client(),
         "HSETEX",
@@ -134,16 +152,29 @@ fn fields_read_or_written_with_a_time_are_the_same_everywhere() {
         return;
     }
     let timed = "HSETEX #h PXAT 4102444800000 FIELDS 1 f z";
+    let kept = "HSETEX #h KEEPTTL FIELDS 1 f z";
     play(
         "HSETEX and HGETEX",
         &[
-            later(FIRST, "HSETEX #h PXAT 4102444900000 FIELDS 1 f z", TIME, SAME).on(HASH),
-            later("HSET #h f x", timed, "HGET #h f", SAME).on(HASH),
-            later(timed, "HSET #h f x", "HGET #h f", SAME).on(HASH),
-            later(timed, "HGETEX #h PERSIST FIELDS 1 f", TIME, SAME)
-                .on("HSETEX #h PXAT 4102444700000 FIELDS 1 f v"),
+            later("HSET #h f x", timed, "HGET #h f", "z").on(HASH),
+            later(timed, "HSET #h f x", "HGET #h f", "x").on(HASH),
+            later("HSET #h f x", kept, "HGET #h f", "z").on(TIMED),
         ],
         &[
+            later(
+                FIRST,
+                "HSETEX #h PXAT 4102444900000 FIELDS 1 f z",
+                TIME,
+                "[4102444900000]",
+            )
+            .on(HASH),
+            later(timed, "HSET #h f x", TIME, NONE).on(HASH),
+            later(kept, LONGER, TIME, "[4102444900000]").on(TIMED),
+            later(kept, "HDEL #h f", "HGET #h f", "z").on(TIMED),
+            later("HSETEX #h FXX FIELDS 1 f z", LONGER, TIME, NONE).on(TIMED),
+            later("HGETDEL #h FIELDS 2 f q", "HSET #h f x", "HGET #h f", "x").on(TIMED),
+            later(timed, "HGETEX #h PERSIST FIELDS 1 f", TIME, NONE)
+                .on("HSETEX #h PXAT 4102444700000 FIELDS 1 f v"),
             later(timed, "HSET #h g y", "HMGET #h f g", "[z y]").on(HASH),
             later(
                 "HGETEX #h PXAT 4102444800000 FIELDS 1 f",

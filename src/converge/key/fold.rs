@@ -211,7 +211,9 @@ impl KeyState {
     /// Of one that found no key its own place in causality counts, and where types fight or a part of a snapshot is
     /// met all are looked at: those stay.
     fn merge_counts(&mut self, stable: &Vector) {
-        if off(Mutation::FoldStable) || self.life.needs_all() {
+        // And which increment found no field tells which times are over.
+        let is_time = |op: &Operation| matches!(op.effect, Effect::FieldExpire { .. });
+        if off(Mutation::FoldStable) || self.life.needs_all() || self.operations.iter().any(is_time) {
             return;
         }
         let seen = self.seen_by_unstable(stable);

@@ -5,9 +5,15 @@ use super::*;
 use crate::causality::{Hlc, Vector};
 use crate::command::effect::parse;
 use crate::command::spec;
+use crate::converge::replay::canonical;
 use crate::resp::encode;
 
 const ME: SiteIx = SiteIx(0);
+
+const MEANS: Means = Means {
+    may_script: true,
+    field_times: FieldTimes::Whole,
+};
 
 /// An operation of a site: its number, its past, its time, its command.
 fn op(site: u8, seq: u64, past: [u64; 3], time: u64, text: &str) -> Operation {
@@ -65,12 +71,12 @@ fn a_set_whose_condition_did_not_hold_resets_nothing() {
     key.executed(op(0, 1, [0; 3], 1, "RPUSH k a"));
     key.submitted(op(1, 1, [0; 3], 2, "SETNX k v"), 1);
     assert!(
-        key.reconcile(ME, 2, 0, true).is_empty(),
+        key.reconcile(ME, 2, 0, MEANS).is_empty(),
         "the string's is the latest"
     );
     key.echoed(1, &took(&[false]));
     // The list was there, and no string.
-    assert_eq!(commands(&key.reconcile(ME, 3, 0, true)), ["SET k v"]);
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, MEANS)), ["SET k v"]);
 }
 
 #[test]
@@ -80,13 +86,13 @@ fn a_push_whose_condition_did_not_hold_is_pushed_yet() {
     key.executed(op(0, 1, [0, 1, 0], 3, "DEL k"));
     key.submitted(op(1, 2, [0, 1, 0], 2, "RPUSHX k b"), 1);
     assert!(
-        key.reconcile(ME, 2, 0, true)
+        key.reconcile(ME, 2, 0, MEANS)
             .commands
             .iter()
             .all(|command| !command.ends_with(b"b\r\n"))
     );
     key.echoed(1, &took(&[false]));
-    assert_eq!(commands(&key.reconcile(ME, 3, 0, true))[0], "RPUSH k b");
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, MEANS))[0], "RPUSH k b");
 }
 
 #[test]
@@ -97,9 +103,9 @@ fn a_flush_that_meets_a_key_stands_before_what_was_submitted_behind_it() {
     key.submitted(op(1, 2, [0, 1, 0], 4, "SADD k m"), 7);
     key.submitted(flush, 7);
     key.delivered(op(2, 1, [0; 3], 1, "SADD k m"));
-    assert!(key.reconcile(ME, 8, 0, true).is_empty());
+    assert!(key.reconcile(ME, 8, 0, MEANS).is_empty());
     key.echoed(7, &took(&[true, true]));
-    assert!(key.reconcile(ME, 9, 0, true).is_empty());
+    assert!(key.reconcile(ME, 9, 0, MEANS).is_empty());
 }
 
 #[test]
@@ -109,12 +115,12 @@ fn a_site_that_may_have_passed_operations_over_does_not_ship_its_value() {
     key.executed(op(2, 1, [0; 3], 1, "LPUSH k c"));
     key.executed(op(0, 1, [0, 1, 1], 9, "RPUSHX k a"));
     key.doubt();
-    assert!(key.reconcile(ME, 1, 0, true).is_empty());
+    assert!(key.reconcile(ME, 1, 0, MEANS).is_empty());
     assert_eq!(key.waiting_for(), Some(SiteIx(1)));
     assert_eq!(key.is_due(0, 1_000), Some(SiteIx(1)));
     // Asked itself, it gives what it has.
     key.demand_state();
-    assert!(key.reconcile(ME, 2, 0, true).ship_state);
+    assert!(key.reconcile(ME, 2, 0, MEANS).ship_state);
 }
 
 /// The operations that are kept: number, and by how much they count.
@@ -161,14 +167,14 @@ fn increments_count_as_one_where_nothing_can_come_between() {
 
 /// What is submitted once the list has been read.
 fn after_reading(key: &mut KeyState, found: &[&'static str]) -> Vec<String> {
-    assert!(key.reconcile(ME, 1, 0, true).read, "the list is read first");
+    assert!(key.reconcile(ME, 1, 0, MEANS).read, "the list is read first");
     key.echoed(1, &[]);
     let found: Vec<Bytes> = found
         .iter()
         .map(|value| Bytes::from_static(value.as_bytes()))
         .collect();
     key.read(Some(&found));
-    commands(&key.reconcile(ME, 2, 0, true))
+    commands(&key.reconcile(ME, 2, 0, MEANS))
 }
 
 #[test]
@@ -200,11 +206,11 @@ fn a_long_list_is_edited_at_its_ends() {
     let found: Vec<Bytes> = std::iter::once(Bytes::from_static(b"mine"))
         .chain((0..10_000).map(base))
         .collect();
-    assert!(key.reconcile(ME, 1, 0, true).read);
+    assert!(key.reconcile(ME, 1, 0, MEANS).read);
     key.echoed(1, &[]);
     key.read(Some(&found));
     let want = ["LPOP k 1", "LPUSH k earlier mine", "LREM k -1 b9999"];
-    assert_eq!(commands(&key.reconcile(ME, 2, 0, true)), want);
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), want);
 }
 
 #[test]
@@ -213,7 +219,7 @@ fn a_pop_that_has_not_seen_a_del_takes_nothing_that_survives_it() {
     key.executed(op(0, 1, [0; 3], 3, "DEL k"));
     key.delivered(op(1, 1, [0; 3], 1, "LPUSH k a"));
     key.delivered(op(1, 2, [0, 1, 0], 2, "RPOP k"));
-    assert_eq!(commands(&key.reconcile(ME, 1, 0, true))[0], "RPUSH k a");
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS))[0], "RPUSH k a");
 }
 
 #[test]
@@ -221,9 +227,27 @@ fn a_list_that_does_not_tell_its_base_is_shipped() {
     let mut key = key();
     key.executed(op(0, 1, [0; 3], 3, "LPOP k 2"));
     key.delivered(op(1, 1, [0; 3], 1, "RPUSH k a"));
-    assert!(key.reconcile(ME, 1, 0, true).read);
+    assert!(key.reconcile(ME, 1, 0, MEANS).read);
     key.echoed(1, &[]);
     key.read(Some(&[]));
     // One element went, or two.
-    assert!(key.reconcile(ME, 2, 0, true).ship_state);
+    assert!(key.reconcile(ME, 2, 0, MEANS).ship_state);
+}
+
+/// What the DEL did not see survives, and the value that was shipped without it holds what it saw.
+#[test]
+fn a_value_that_has_not_seen_a_delete_is_no_root() {
+    let operations = |state_sees: u64| {
+        [
+            op(1, 1, [0, 0, 0], 5, "APPEND k b"),
+            op(0, 1, [0, 0, 0], 6, "DEL k"),
+            op(1, 2, [state_sees, 1, 0], 7, "RESTORE k 0 payload"),
+            op(2, 1, [1, 2, 0], 8, "APPEND k c"),
+        ]
+    };
+    let found = canonical(&operations(0));
+    assert_eq!((found.root, found.order), (Root::Empty, vec![0, 3]));
+    let seen = operations(1);
+    let found = canonical(&seen);
+    assert_eq!((found.root, found.order), (Root::State(seen[2].dot), vec![3]));
 }

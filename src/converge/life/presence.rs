@@ -125,8 +125,8 @@ impl Presence {
         ) {
             return self.put(op.dot, &TEXT);
         }
-        if self.kind == Kind::Stream {
-            // It stays when its last entry goes.
+        if self.kind == Kind::Stream || matches!(op.effect, Effect::FieldExpire { .. }) {
+            // A stream stays when its last entry goes, and a time neither puts a field there nor takes one.
             return;
         }
         for name in op.elements() {

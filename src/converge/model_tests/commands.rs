@@ -26,6 +26,9 @@ impl World {
             let at_unix_ms = self.random.chance(70).then(|| 1_000_000 + self.random.below(50));
             return Command::Effect(Effect::Expire { at_unix_ms });
         }
+        if self.load.fields && self.random.chance(45) {
+            return Command::Effect(self.fields(element, text));
+        }
         let load = self.load;
         let kinds = [
             (load.texts, 0),
@@ -92,6 +95,35 @@ impl World {
                 };
             }
         })
+    }
+
+    fn fields(&mut self, field: Bytes, value: Bytes) -> Effect {
+        let ms = 1_000_000 + self.random.below(50);
+        let mut fields = vec![field.clone()];
+        if self.random.chance(30) {
+            fields = ["a", "b"]
+                .map(|name| Bytes::from_static(name.as_bytes()))
+                .to_vec();
+        }
+        let pairs = vec![(field, value)];
+        match self.random.below(100) {
+            0..55 => Effect::FieldExpire {
+                fields,
+                at_unix_ms: Some(ms),
+            },
+            55..70 => Effect::FieldExpire {
+                fields,
+                at_unix_ms: None,
+            },
+            70..85 => Effect::HashSetTimed {
+                pairs,
+                expiry: SetExpiry::At(ms),
+            },
+            _ => Effect::HashSetTimed {
+                pairs,
+                expiry: SetExpiry::Keep,
+            },
+        }
     }
 
     fn bits(&mut self) -> Effect {
@@ -214,7 +246,7 @@ impl Book {
                 member: words[3].clone(),
                 delta: score(&words[2]),
             },
-            name @ (b"SETBIT" | b"BITFIELD" | b"PFADD") => {
+            name @ (b"SETBIT" | b"BITFIELD" | b"PFADD" | b"HSETEX" | b"HPEXPIREAT" | b"HPERSIST") => {
                 let shares = parse(spec(name).unwrap(), &words).unwrap();
                 shares[0].effect.clone().unwrap()
             }

@@ -12,7 +12,8 @@ pub enum Data {
     Text(Bytes),
     Sketch(BTreeSet<Bytes>),
     Set(Vec<Bytes>),
-    Hash(BTreeMap<Bytes, Bytes>),
+    /// Values and expiry times.
+    Hash(BTreeMap<Bytes, (Bytes, Option<u64>)>),
     Sorted(BTreeMap<Bytes, f64>),
     List(Vec<Bytes>),
 }
@@ -29,6 +30,14 @@ fn count(text: Option<&Bytes>, delta: i64) -> Option<Bytes> {
 }
 
 impl Database {
+    /// A hash's fields, with their times.
+    pub fn fields(&self, key: &Bytes) -> BTreeMap<Bytes, (Bytes, Option<u64>)> {
+        match self.keys.get(key) {
+            Some((Data::Hash(hash), _)) => hash.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
     /// Executes a command; whether it took effect (and so is propagated).
     pub fn execute(&mut self, key: &Bytes, command: &Command) -> bool {
         let before = self.keys.get(key).cloned();
@@ -176,7 +185,34 @@ fn apply_elements(before: Value, effect: &Effect, expiry: Option<u64>) -> Option
             };
             let old = hash.clone();
             match effect {
-                Effect::HashSet(pairs) => hash.extend(pairs.iter().cloned()),
+                Effect::HashSet(pairs) => {
+                    let pairs = pairs.iter().cloned();
+                    hash.extend(pairs.map(|(field, value)| (field, (value, None))));
+                }
+                Effect::HashSetTimed { pairs, expiry } => {
+                    for (field, value) in pairs {
+                        let time = match expiry {
+                            SetExpiry::Keep => hash.get(field).and_then(|(_, time)| *time),
+                            SetExpiry::Clear => None,
+                            SetExpiry::At(ms) => Some(*ms),
+                        };
+                        hash.insert(field.clone(), (value.clone(), time));
+                    }
+                }
+                Effect::FieldExpire { fields, at_unix_ms } => {
+                    let mut found = fields.iter().filter(|field| hash.contains_key(*field)).count();
+                    for (_, time) in fields.iter().filter_map(|field| old.get(field)) {
+                        found -= usize::from(at_unix_ms.is_none() && time.is_none());
+                    }
+                    if found == 0 {
+                        return None;
+                    }
+                    for field in fields {
+                        if let Some((_, time)) = hash.get_mut(field) {
+                            *time = *at_unix_ms;
+                        }
+                    }
+                }
                 Effect::HashRemove(names) => {
                     hash.retain(|field, _| !names.contains(field));
                     if hash == old {
@@ -184,8 +220,9 @@ fn apply_elements(before: Value, effect: &Effect, expiry: Option<u64>) -> Option
                     }
                 }
                 Effect::HashCount { field, delta } => {
-                    let sum = count(hash.get(field), *delta)?;
-                    hash.insert(field.clone(), sum);
+                    let (value, time) = hash.get(field).cloned().unzip();
+                    let sum = count(value.as_ref(), *delta)?;
+                    hash.insert(field.clone(), (sum, time.flatten()));
                 }
                 _ => unreachable!("{effect:?}"),
             }

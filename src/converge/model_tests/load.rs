@@ -18,6 +18,8 @@ pub struct Load {
     pub bits: bool,
     pub unions: bool,
     pub expiry: bool,
+    /// Expiry times of hash fields; sites with odd numbers have another server than those with even ones.
+    pub fields: bool,
 }
 
 impl Default for Load {
@@ -36,6 +38,7 @@ impl Default for Load {
             bits: false,
             unions: false,
             expiry: false,
+            fields: false,
         }
     }
 }

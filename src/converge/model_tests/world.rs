@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::commands::class_of;
 use super::database::{Command, Data, Database, Value};
 use super::load::Load;
+use super::servers::told;
 use crate::causality::{Clock, Dot, SiteIx, Stability, Vector};
+use crate::command::FieldTimes;
 use crate::command::effect::Effect;
 use crate::converge::{
     Arrival, Converge, History, KeyOperation, KeyRepair, Operation, Settled, Took, TxnId, Verdict,
@@ -135,7 +137,11 @@ impl World {
                 database: Database::default(),
                 stream: VecDeque::new(),
                 queue: VecDeque::new(),
-                converge: Converge::new(SiteIx(at)),
+                converge: {
+                    let mut converge = Converge::new(SiteIx(at));
+                    converge.set_field_times(FieldTimes::Whole);
+                    converge
+                },
                 observed: Vector::zero(count),
                 submitted: Vector::zero(count),
                 settled: Settled::default(),
@@ -251,7 +257,10 @@ impl World {
     fn write(&mut self, at: usize) {
         let key = self.random.below(self.load.keys);
         let command = self.command();
-        if self.sites[at].database.execute(&name(key), &command) {
+        let database = &mut self.sites[at].database;
+        let before = database.fields(&name(key));
+        if database.execute(&name(key), &command) {
+            let command = told(at, command, &before, &database.fields(&name(key)));
             self.written += 1;
             let raw = Bytes::from(format!("local {}", self.book.commands.len()));
             self.book.commands.insert(raw.clone(), command);
@@ -267,7 +276,13 @@ impl World {
         let mut effective = Vec::new();
         for step in &txn.steps {
             let command = self.book.command(&step.raw);
-            effective.push(self.sites[at].database.execute(&name(step.fingerprint), &command));
+            let key = name(step.fingerprint);
+            let database = &mut self.sites[at].database;
+            let (before, took) = (database.fields(&key), database.execute(&key, &command));
+            // What comes back is compared with what was sent.
+            let same = told(at, command.clone(), &before, &database.fields(&key)) == command;
+            let is_count = matches!(command, Command::Effect(Effect::HashCount { .. }));
+            effective.push(took && (same || is_count));
         }
         let database = &self.sites[at].database;
         let dumps = (txn.dump.iter())

@@ -1,0 +1,238 @@
+//! The expiry times of a hash's fields: of each field a register beside its value, as the key has one.
+//!
+//! Among concurrent settings the longest wins, and none is the longest. HSET sets none. HDEL, and whatever takes the whole
+//! key, ends the times that it saw; so does an increment that found no field. A setting puts no field there: a removal
+//! that did not see it has its way.
+//!
+//! A time that is not in [`Content::times`] is unknown where elements may be, else there is none.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::content::{Content, Expiry, Kind, Value, kind_of};
+use super::cover::{Cover, join};
+use super::difference::unix_ms;
+use super::evaluate::{is_reset, is_write};
+use super::mutation::{Mutation, off};
+use super::operation::Operation;
+use crate::causality::Vector;
+use crate::command::FieldTimes;
+use crate::command::effect::{Effect, SetExpiry};
+
+impl Content {
+    /// What is known of a field's expiry time. What is not there has none.
+    pub(super) fn time(&self, field: &Bytes) -> Expiry {
+        match self.times.get(field) {
+            _ if self.get(field) == Value::Absent => Expiry::Never,
+            Some(time) => *time,
+            None if self.rest_unknown => Expiry::Unknown,
+            None => Expiry::Never,
+        }
+    }
+
+    pub(super) fn set_time(&mut self, field: &Bytes, time: Expiry) {
+        let says_nothing = match self.rest_unknown {
+            true => Expiry::Unknown,
+            false => Expiry::Never,
+        };
+        if time == says_nothing {
+            self.times.remove(field);
+        } else {
+            self.times.insert(field.clone(), time);
+        }
+    }
+
+    /// A field is written, and keeps its time if it was there. Whether it was may not be known: HPEXPIREAT can name
+    /// fields that are not.
+    pub(super) fn keep_time(&mut self, field: &Bytes) {
+        let time = match self.get(field) {
+            Value::Absent => Expiry::Never,
+            Value::Plus(0) => Expiry::Unknown,
+            _ => return,
+        };
+        self.set_time(field, time);
+    }
+}
+
+/// A command on times took effect.
+pub(super) fn apply(content: &mut Content, effect: &Effect) {
+    match effect {
+        Effect::HashSetTimed { pairs, expiry } => {
+            for (field, value) in pairs {
+                match expiry {
+                    SetExpiry::Keep => content.keep_time(field),
+                    SetExpiry::Clear => content.set_time(field, Expiry::Never),
+                    SetExpiry::At(ms) => content.set_time(field, Expiry::At(*ms)),
+                }
+                content.put(field, Value::Bytes(value.clone()));
+            }
+        }
+        Effect::FieldExpire { fields, at_unix_ms } => {
+            for field in fields {
+                if content.get(field) != Value::Absent {
+                    content.set_time(field, at_unix_ms.map_or(Expiry::Never, Expiry::At));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is known once a command on times turned out to have had none. Of several fields the database names those that it
+/// found, so what came back may only look different.
+pub(super) fn had_no_effect(content: &mut Content, effect: &Effect) {
+    match effect {
+        // No time is refused but one that is over: then the fields are gone.
+        Effect::HashSetTimed { pairs, .. } => {
+            pairs
+                .iter()
+                .for_each(|(field, _)| content.put(field, Value::Absent));
+        }
+        Effect::FieldExpire { fields, at_unix_ms } => match (&fields[..], at_unix_ms) {
+            ([field], Some(_)) => content.put(field, Value::Absent),
+            ([field], None) => content.set_time(field, Expiry::Never),
+            _ => fields
+                .iter()
+                .for_each(|field| content.set_time(field, Expiry::Unknown)),
+        },
+        _ => {}
+    }
+}
+
+/// What decides over times, beside the operations on a field.
+pub(super) struct Around<'a> {
+    cover: &'a Cover<'a>,
+    /// They [found the key gone](super::life), or left it so.
+    enders: &'a [Operation],
+    /// They take the whole key; asked for where fields are given times alone.
+    resets: Vec<&'a Operation>,
+}
+
+impl<'a> Around<'a> {
+    pub fn of(operations: &[&'a Operation], cover: &'a Cover<'a>, enders: &'a [Operation]) -> Around<'a> {
+        let mut resets = Vec::new();
+        if operations
+            .iter()
+            .any(|op| matches!(op.effect, Effect::FieldExpire { .. }))
+        {
+            let takes = |op: &&Operation| {
+                is_reset(&op.effect) || !matches!(kind_of(&op.effect), Kind::Unknown | Kind::Hash)
+            };
+            resets.extend(operations.iter().copied().filter(takes));
+        }
+        Around {
+            cover,
+            enders,
+            resets,
+        }
+    }
+
+    /// The time that the rules prescribe for a field that these operations name, on top of what the content says.
+    pub fn register(&self, content: &Content, field: &Bytes, touching: &[&Operation]) -> Expiry {
+        let mut covered = None;
+        let mut covering: Vec<&Operation> = self.enders.iter().collect();
+        let ends = |op: &&Operation| {
+            set_by(op, field).is_some() || removes(op, field) || self.has_found_none(op, field, touching)
+        };
+        covering.extend(touching.iter().copied().filter(ends));
+        if covering.is_empty() {
+            return content.time(field);
+        }
+        covering.iter().for_each(|op| join(&mut covered, &op.past));
+        let is_covered = |op: &Operation| {
+            let is_later = |other: &&Operation| other.dot != op.dot && other.is_after(op);
+            self.cover.key_of(op)
+                || covered.as_ref().is_some_and(|past| past.includes(op.dot))
+                || op.is_state() && covering.iter().any(is_later)
+        };
+        let alive = touching.iter().filter(|op| !is_covered(op));
+        alive
+            .filter_map(|op| set_by(op, field))
+            .reduce(|one, other| match off(Mutation::LongestExpiry) {
+                true => other,
+                false => one.longest(other),
+            })
+            .unwrap_or(Expiry::Never)
+    }
+
+    /// Whether a write that keeps times found no field: what it saw of them is over. Only removals that are known tell.
+    fn has_found_none(&self, op: &Operation, field: &Bytes, touching: &[&Operation]) -> bool {
+        let keeps = match &op.effect {
+            Effect::HashCount { .. } => true,
+            Effect::HashSetTimed { expiry, .. } => *expiry == SetExpiry::Keep,
+            _ => false,
+        };
+        let saw = |other: &&Operation| other.dot != op.dot && op.is_after(other);
+        let is_time = |other: &&Operation| matches!(other.effect, Effect::FieldExpire { .. });
+        // Without another's setting nothing is over.
+        if !keeps || !touching.iter().copied().filter(is_time).any(|other| saw(&other)) {
+            return false;
+        }
+        let seen = || touching.iter().copied().filter(saw);
+        let mut gone: Option<Vector> = None;
+        let removals = seen().filter(|other| removes(other, field));
+        removals
+            .chain(self.resets.iter().copied().filter(saw))
+            .for_each(|other| join(&mut gone, &other.past));
+        let is_there =
+            |gone: &Vector| seen().any(|other| is_write(&other.effect) && !gone.includes(other.dot));
+        gone.is_some_and(|gone| !is_there(&gone))
+    }
+}
+
+/// What an operation sets a field's time to.
+fn set_by(op: &Operation, field: &Bytes) -> Option<Expiry> {
+    match &op.effect {
+        Effect::HashSet(pairs) => pairs
+            .iter()
+            .any(|(name, _)| name == field)
+            .then_some(Expiry::Never),
+        Effect::HashSetTimed { pairs, expiry } if pairs.iter().any(|(name, _)| name == field) => match expiry
+        {
+            SetExpiry::Keep => None,
+            SetExpiry::Clear => Some(Expiry::Never),
+            SetExpiry::At(ms) => Some(Expiry::At(*ms)),
+        },
+        Effect::FieldExpire { fields, at_unix_ms } => fields
+            .contains(field)
+            .then(|| at_unix_ms.map_or(Expiry::Never, Expiry::At)),
+        _ => None,
+    }
+}
+
+fn removes(op: &Operation, field: &Bytes) -> bool {
+    matches!(&op.effect, Effect::HashRemove(fields) if fields.contains(field))
+}
+
+/// The commands on times that are still to be executed when `content` has been reached. One field each: of several, the
+/// database would name those that it found.
+pub(super) fn time_difference(want: &Content, content: &Content, effects: &mut Vec<Effect>) {
+    let fields: BTreeSet<&Bytes> = want.times.keys().chain(content.times.keys()).collect();
+    for field in fields {
+        let (wanted, found) = (want.time(field), content.time(field));
+        let is_there = want.get(field) != Value::Absent && content.get(field) != Value::Absent;
+        if is_there && wanted != Expiry::Unknown && wanted != found {
+            effects.push(Effect::FieldExpire {
+                fields: vec![field.clone()],
+                at_unix_ms: unix_ms(wanted),
+            });
+        }
+    }
+}
+
+/// What a database can execute of these: one without times of fields gets values, as HSET.
+pub(super) fn within(known: FieldTimes, effects: &mut Vec<Effect>) {
+    if known == FieldTimes::Whole {
+        return;
+    }
+    effects.retain(|effect| known == FieldTimes::Apart || !matches!(effect, Effect::FieldExpire { .. }));
+    for effect in effects {
+        if let Effect::HashSetTimed { pairs, .. } = effect {
+            *effect = Effect::HashSet(std::mem::take(pairs));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
