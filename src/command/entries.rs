@@ -93,8 +93,8 @@ pub fn before((ms, seq): (u64, u64)) -> (u64, u64) {
     }
 }
 
-/// An id as it stands in a stream; without a second part it is the first of its millisecond.
-fn id(word: &[u8]) -> Option<Bytes> {
+/// The name of an id as it stands in a stream; without a second part it is the first of its millisecond.
+pub fn id(word: &[u8]) -> Option<Bytes> {
     let text = std::str::from_utf8(word).ok()?;
     match text.split_once('-') {
         None => Some(name_of(text.parse().ok()?, 0)),

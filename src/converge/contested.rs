@@ -13,6 +13,7 @@ use std::collections::btree_map::{BTreeMap, Entry as Place};
 use bytes::Bytes;
 
 use super::key::KeyState;
+use super::losses::Loss;
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 
 /// The keys of one fingerprint.
@@ -51,6 +52,8 @@ pub(super) struct Contested {
     waiting: BTreeSet<u64>,
     watched: BTreeSet<(SiteIx, Seq, u64)>,
     next: Vec<u64>,
+    /// Told by keys when something left them.
+    losses: Vec<Loss>,
 }
 
 impl Sums {
@@ -195,9 +198,22 @@ impl Contested {
         visits
     }
 
+    /// What was resolved against somebody, told since this was last asked.
+    pub fn take_losses(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.losses)
+    }
+
     /// Whether the key is let go of.
     fn visit(&mut self, fingerprint: u64, stable: &Vector) -> bool {
-        self.change(fingerprint, |states| states.retain_mut(|key| !key.prune(stable)));
+        let mut losses = std::mem::take(&mut self.losses);
+        self.change(fingerprint, |states| {
+            states.retain_mut(|key| {
+                let is_settled = key.prune(stable);
+                losses.extend(key.take_losses());
+                !is_settled
+            });
+        });
+        self.losses = losses;
         let Some(entry) = self.entries.get_mut(&fingerprint) else {
             return false;
         };

@@ -576,5 +576,7 @@ impl Converge {
         for fingerprint in self.conflicts.prune(stable) {
             self.window.release(fingerprint);
         }
+        let losses = self.conflicts.take_losses();
+        self.note(losses);
     }
 }

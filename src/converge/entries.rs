@@ -8,6 +8,7 @@
 //!
 //! A trim removes what it saw. What it left is asked once, when it comes, for its past is complete then ([`left_by`]).
 
+mod passed;
 mod rest;
 mod settled;
 
@@ -16,6 +17,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
+pub use self::passed::{PassedEntry, passed};
 pub use self::rest::Bound;
 use self::rest::{bind, floor, is_gone, keep_newest, removed, rest_difference};
 pub(super) use self::rest::{forget_rest, same_rest};

@@ -305,6 +305,7 @@ impl KeyState {
                     kind: kind_of(&winner.effect),
                     winner: winner.dot.site,
                     loser: loser.dot.site,
+                    entry: None,
                 });
             }
         }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use super::content::{Kind, kind_of};
+use super::entries::PassedEntry;
 use super::operation::Operation;
 use crate::causality::SiteIx;
 use crate::command::effect::Effect;
@@ -25,17 +26,20 @@ pub enum Rule {
     ExpiryLost,
     /// Commands on the value as a whole are replayed in one order.
     Reordered,
+    /// An entry was put in its place in a stream behind what a group had been delivered.
+    EntryPassed,
 }
 
 impl Rule {
     /// All, in the order of [`Rule::at`].
-    pub const ALL: [Rule; 6] = [
+    pub const ALL: [Rule; 7] = [
         Rule::SetLost,
         Rule::TypeLost,
         Rule::ElementLost,
         Rule::RemovalLost,
         Rule::ExpiryLost,
         Rule::Reordered,
+        Rule::EntryPassed,
     ];
 
     /// Its place in [`Rule::ALL`].
@@ -52,6 +56,7 @@ impl Rule {
             Rule::RemovalLost => "removal_lost",
             Rule::ExpiryLost => "expiry_lost",
             Rule::Reordered => "reordered",
+            Rule::EntryPassed => "entry_passed",
         }
     }
 }
@@ -71,6 +76,8 @@ pub struct Loss {
     pub winner: SiteIx,
     /// Whose write goes.
     pub loser: SiteIx,
+    /// The entry that groups will not deliver.
+    pub entry: Option<PassedEntry>,
 }
 
 /// What the rules say of two operations on a key, if they are concurrent and one of them loses: the rule, the

@@ -50,6 +50,8 @@ pub(super) fn write(shared: &Shared, losses: Vec<Loss>) {
             kind = ?loss.kind,
             winner = %roster.name(loss.winner),
             loser = %roster.name(loss.loser),
+            entry = loss.entry.map(|entry| format!("{}-{}", entry.id.0, entry.id.1)),
+            groups = loss.entry.map(|entry| entry.groups),
             left_out,
             "resolved"
         );

@@ -111,4 +111,22 @@ fn a_stream_waits_for_the_right_to_run_scripts() {
     a.load(&["ACL SETUSER default +eval", "CLIENT KILL TYPE normal"]);
     cluster.converge();
     assert_eq!(a.ok("XLEN x").text(), "2");
+
+    // What comes below what a group was delivered elsewhere is told.
+    a.ok("XGROUP CREATE x g 0");
+    cluster.converge();
+    cluster.cut(0, 1);
+    b.ok("XADD x 15-1 f b");
+    a.load(&["XADD x 20-1 f a", "XREADGROUP GROUP g one STREAMS x >"]);
+    cluster.wait_read();
+    cluster.heal(0, 1);
+    cluster.converge();
+    assert_eq!(b.ok("XLEN x").text(), "4");
+    assert_eq!(a.ok("XREADGROUP GROUP g one STREAMS x >").text(), "(nil)");
+    for site in &cluster.sites {
+        site.wait_status("the entry is counted", |status| {
+            status.0["conflicts"]["entry_passed"] == 1
+        });
+        site.wait_log(&["entry_passed", "15-1", "groups"]);
+    }
 }

@@ -13,6 +13,7 @@ use crate::converge::content::{Content, Kind, kind_of};
 use crate::converge::difference::difference;
 use crate::converge::entries;
 use crate::converge::evaluate::evaluate;
+use crate::converge::losses::{Loss, Rule};
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
@@ -36,6 +37,7 @@ impl KeyState {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
+            self.tell_passed(stable);
             return true;
         }
         // What nothing can be folded of is looked at again when there is twice as much: a key that is written all the
@@ -79,6 +81,7 @@ impl KeyState {
         if !has_settled || !kept.iter().all(are_simple) || needs_replay(&Content::unknown(), &kept) {
             return;
         }
+        self.tell_passed(stable);
         self.operations = kept;
         self.life.restart(stable, &self.operations);
         let done: Vec<Dot> = canonical(&self.operations)
@@ -104,6 +107,24 @@ impl KeyState {
             trace: Some((Root::Base, done)),
             ..Actual::base()
         };
+    }
+
+    /// Tells the entries that groups have passed among what leaves.
+    fn tell_passed(&mut self, stable: &Vector) {
+        let leaves: Vec<&Operation> = (self.operations.iter())
+            .filter(|op| stable.includes(op.dot))
+            .collect();
+        let passed = entries::passed(&leaves);
+        let told = passed.into_iter().map(|(entry, site, passer)| Loss {
+            rule: Rule::EntryPassed,
+            db: self.db,
+            key: self.key.clone(),
+            kind: Kind::Stream,
+            winner: passer,
+            loser: site,
+            entry: Some(entry),
+        });
+        self.losses.extend(told);
     }
 
     /// Whether nothing but pushes and pops is there, and many. What each pop took it has learnt, so one that is folded
