@@ -154,12 +154,43 @@ impl<J: Journal> Site<J> {
         }
     }
 
+    /// From where on the logs tell what a restart has to know; what is before may be removed.
+    pub fn needed_from(&mut self) -> Vector {
+        let stable = self.peers.stability.stable().clone();
+        self.rebuild_from(&stable)
+    }
+
+    /// Where a log does not reach so far back, nothing that its missing operations have seen is entered either: they
+    /// took what an entered one would leave.
+    fn reached_from(&mut self, stable: &Vector) -> Vector {
+        let wanted = self.rebuild_from(stable);
+        let mut from = wanted.clone();
+        loop {
+            let before = from.clone();
+            for site in self.roster.all() {
+                let mut seen = stable.clone();
+                let seq = before.get(site) + 1;
+                match Cursor::new(&mut self.past.journal, Dot { site, seq }) {
+                    Some(_) if before.get(site) == wanted.get(site) => continue,
+                    Some(first) => seen.meet(&first.past),
+                    None => from.advance(site, stable.get(site).max(before.get(site))),
+                }
+                if before.get(site) > wanted.get(site) {
+                    from.join(&seen);
+                }
+            }
+            if from == before {
+                return from;
+            }
+        }
+    }
+
     /// Everything unstable in the logs that the database has executed enters the window, in the order of time,
     /// which agrees with causality. Each log is read once, from its stable point on, and the window's memory is
     /// bounded on the way.
     pub(super) fn rebuild_window(&mut self) {
         let stable = self.peers.stability.stable().clone();
-        let from = self.rebuild_from(&stable);
+        let from = self.reached_from(&stable);
         let mut cursors: Vec<Option<Cursor>> = Vec::new();
         for site in self.roster.all() {
             let mut at = |seq| {
@@ -167,9 +198,7 @@ impl<J: Journal> Site<J> {
                 let cursor = executed.then(|| Cursor::new(&mut self.past.journal, Dot { site, seq }));
                 cursor.flatten()
             };
-            // The log may not reach further back than what is stable.
-            let cursor = at(from.get(site) + 1).or_else(|| at(stable.get(site) + 1));
-            cursors.push(cursor);
+            cursors.push(at(from.get(site) + 1));
         }
         for rows in 1.. {
             let times = cursors.iter_mut().filter(|cursor| cursor.is_some());

@@ -440,11 +440,13 @@ async fn housekeeping(shared: Rc<Shared>) {
     }
 }
 
-/// Own operations stay until every site holds them, all until they are stable, and some slack behind that.
+/// Own operations stay until every site holds them, all until they are stable and nothing unstable is concurrent with
+/// them, and some slack behind that.
 /// A log over its maximum is cut all the same: the site that has not kept up will need a snapshot.
 fn trim(shared: &Shared) {
     let mut node = shared.node.borrow_mut();
     let site = &mut node.site;
+    let needed = site.needed_from();
     for origin in site.roster().clone().all() {
         let bytes = site.journal().bytes(origin);
         if bytes <= shared.settings.log.slack_bytes {
@@ -456,7 +458,7 @@ fn trim(shared: &Shared) {
             let first = site.journal().first(origin);
             first + (site.journal().last(origin).saturating_sub(first)) / 4
         } else {
-            stable.min(site.held_by_all(origin)) + 1
+            stable.min(site.held_by_all(origin)).min(needed.get(origin)) + 1
         };
         if over {
             tracing::warn!(origin = %site.roster().name(origin), "the log is over its maximum and is cut");

@@ -339,8 +339,14 @@ impl Host {
         self.force();
         let Some(running) = &mut self.running else { return };
         let site = &mut running.site;
+        let needed = site.needed_from();
         for origin in site.roster().clone().all() {
-            let below = site.stable().get(origin).min(site.held_by_all(origin)) + 1;
+            let below = site
+                .stable()
+                .get(origin)
+                .min(site.held_by_all(origin))
+                .min(needed.get(origin))
+                + 1;
             site.journal_mut().trim(origin, below.saturating_sub(SLACK));
         }
     }
