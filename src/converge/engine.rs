@@ -231,7 +231,7 @@ impl Converge {
                 return;
             }
             count += 1;
-            key.demand_state();
+            key.demand_state(None);
             if !key.is_dirty() {
                 key.mark_dirty();
                 dirty.push((fingerprint, key.db(), key.key().clone()));

@@ -55,6 +55,8 @@ pub struct KeyState {
     snapshot: bool,
     /// The value is to be shipped whatever the rules say of whose turn it is.
     demanded: bool,
+    /// The site that demanded it; none if an operator did.
+    demanded_by: Option<SiteIx>,
     /// Whose value it waits for.
     waiting_for: Option<SiteIx>,
     /// Since when, and when that site was last reminded; Unix milliseconds.
@@ -112,6 +114,7 @@ impl KeyState {
             held: Held::new(),
             snapshot: false,
             demanded: false,
+            demanded_by: None,
             waiting_for: None,
             waiting_since_ms: 0,
             reminded_ms: 0,
@@ -162,9 +165,11 @@ impl KeyState {
     }
 
     /// The value is shipped by this site at the next reconcile, whoever's turn it is: any site may, for of several
-    /// values the latest counts, and what it has not seen is replayed on it.
-    pub fn demand_state(&mut self) {
+    /// values the latest counts, and what it has not seen is replayed on it. A site that cannot tell what is in its own
+    /// value asks for another one's instead, unless that is the one `by` which it was demanded, or an operator wants it.
+    pub fn demand_state(&mut self, by: Option<SiteIx>) {
         self.demanded = true;
+        self.demanded_by = by;
     }
 
     /// Whether something happened to it since it was compared.
@@ -418,10 +423,12 @@ impl KeyState {
                     return Repair::default();
                 }
                 self.pending.clear();
-                self.demanded = demanded && self.held.adds_entries();
+                // A client's write that a repair meets may be undone by it: what is read then is not what it claims.
+                let is_calm = effects.is_empty() && !self.is_in_flight();
+                self.demanded = demanded && !is_calm;
                 let repair = self.submit_effects(effects, txn);
                 return Repair {
-                    ship_state: demanded && !self.demanded,
+                    ship_state: demanded && is_calm,
                     ..repair
                 };
             }

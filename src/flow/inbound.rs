@@ -87,9 +87,10 @@ impl<J: Journal> Site<J> {
     }
 
     /// Another site waits for a key's value: it is read and becomes an operation of this site.
-    pub fn pulled(&mut self, db: u32, key: &Bytes) {
+    pub fn pulled(&mut self, by: SiteIx, db: u32, key: &Bytes) {
         let fingerprint = self.past.fingerprints.of(db, key);
-        self.converge.demand_state(fingerprint, db, key, &mut self.past);
+        self.converge
+            .demand_state((fingerprint, db, key), by, &mut self.past);
         self.settle_now();
     }
 

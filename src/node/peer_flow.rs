@@ -179,7 +179,7 @@ impl Flow for PeerFlow {
         let mut node = self.shared.node.borrow_mut();
         tracing::info!(peer = %node.site.roster().name(self.peer), db, key = %key.escape_ascii(),
             "a peer waits for our value of a key; it is sent");
-        node.site.pulled(db, &key);
+        node.site.pulled(self.peer, db, &key);
         drop(node);
         self.shared.apply.notify_one();
     }

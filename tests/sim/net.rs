@@ -196,7 +196,7 @@ fn take(site: &mut Site<Logs>, end: &mut End, event: Event) -> Result<Option<Fra
             site.received(&Rc::new(batch)).map_err(|_| Broken::Log)?;
         }
         Event::Ack(positions) => site.acknowledged(peer, &Ack::of(&positions, &roster)),
-        Event::Pull { db, key } => site.pulled(db, &key),
+        Event::Pull { db, key } => site.pulled(peer, db, &key),
         Event::Reply(frame) => return Ok(Some(frame)),
         // Certificates are not simulated: nobody moves.
         Event::Moved | Event::Redial | Event::Nothing => {}

@@ -3,17 +3,24 @@
 use bytes::Bytes;
 
 use super::{Converge, History, KeyOperation};
+use crate::causality::SiteIx;
 use crate::command::took;
 use crate::converge::key::KeyState;
 
 impl Converge {
-    /// The value of a key is shipped by the next [`Converge::settle`], in conflict or not.
-    pub fn demand_state(&mut self, fingerprint: u64, db: u32, key: &Bytes, history: &mut impl History) {
+    /// Another site demands the value of a key: it is shipped by the next [`Converge::settle`], in conflict or not.
+    pub fn demand_state(
+        &mut self,
+        (fingerprint, db, key): (u64, u32, &Bytes),
+        by: SiteIx,
+        history: &mut impl History,
+    ) {
         if !self.conflicts.contains(fingerprint) {
             self.materialise(fingerprint, history);
         }
         let place = (fingerprint, db, key);
-        self.conflicts.enter_key(place, KeyState::demand_state);
+        self.conflicts
+            .enter_key(place, |state| state.demand_state(Some(by)));
         self.compare(fingerprint, db, key);
     }
 

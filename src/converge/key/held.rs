@@ -312,6 +312,13 @@ impl Held {
         steps.any(|step| matches!(step.effect, Effect::StreamAdd { .. }))
     }
 
+    /// Whether something is on its way that can undo a client's write.
+    pub fn repairs(&self) -> bool {
+        let is_repair =
+            |flight: &Flight| flight.restart.is_some() || flight.steps.iter().any(|step| step.dot.is_none());
+        self.in_flight.iter().any(is_repair)
+    }
+
     /// A value that was read has become an operation: the trace starts with it.
     pub fn shipped(&mut self, op: &Operation) {
         let actual = self.actual_mut();

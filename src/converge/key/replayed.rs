@@ -47,16 +47,18 @@ impl KeyState {
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
         if demanded || arbiter == Some(me) && (tainted || lost) {
-            if self.held.adds_entries() {
+            if self.held.adds_entries() || self.held.repairs() {
                 self.demanded = demanded;
                 return Repair::default();
             }
-            let can_tell = demanded || contested || derived || trace.is_some();
-            if let Some(other) = self.who_can_tell(me, &canonical.order).filter(|_| !can_tell) {
+            let can_tell = contested || derived || trace.is_some();
+            let insists = |other| demanded && self.demanded_by.is_none_or(|by| by == other);
+            let other = self.who_can_tell(me, &canonical.order).filter(|_| !can_tell);
+            if let Some(other) = other.filter(|other| !insists(*other)) {
                 self.waiting_for = Some(other);
                 return Repair::default();
             }
-            return self.ship(&canonical, trace, derived, txn);
+            return self.ship(&canonical, trace, (derived, demanded), txn);
         }
         let begun = self.begin_by_rules(&canonical);
         let settled = self.held.expected().settled;
@@ -91,7 +93,7 @@ impl KeyState {
         &mut self,
         canonical: &Canonical,
         trace: Option<(Root, Vec<Dot>)>,
-        derived: bool,
+        (derived, demanded): (bool, bool),
         txn: TxnId,
     ) -> Repair {
         let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
@@ -109,14 +111,14 @@ impl KeyState {
         };
         let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
         let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
-        let repair = match canonical.root != Root::Base && !stands && !derived {
-            true => {
-                let begun = self.begin_by_rules(canonical);
-                self.submit_restart(canonical, begun, txn)
-            }
-            // What stands behind it in the order may have been executed already.
-            false => self.submit_verbatim(&missing, &[], canonical.root, txn),
-        };
+        if canonical.root != Root::Base && !stands && !derived {
+            // It undoes a client's write that it meets: what is read right behind it is not what it would claim.
+            self.demanded = demanded;
+            let begun = self.begin_by_rules(canonical);
+            return self.submit_restart(canonical, begun, txn);
+        }
+        // What stands behind it in the order may have been executed already.
+        let repair = self.submit_verbatim(&missing, &[], canonical.root, txn);
         Repair {
             ship_state: true,
             ..repair
@@ -163,9 +165,8 @@ impl KeyState {
             entries::unseen(op, beside.map(|other| &self.operations[other]))
         };
         let step = Step::of(op);
-        let past = self.state_at(root).map(|op| op.past.as_ref());
-        let is_told = self.listed.views.is_told(op.dot);
-        match list::replayed(op, past, is_told).or_else(|| entries::replayed(op, kept)) {
+        let popped = || self.popped_again(at, order, root);
+        match popped().or_else(|| entries::replayed(op, kept)) {
             Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
             None if op.is_elementwise() => (render(&self.key, &op.effect), step),
             None => (unconditional(&op.raw), step),
@@ -179,13 +180,27 @@ impl KeyState {
         let Some((_, done)) = &expected.trace else {
             return true;
         };
-        let past = self.state_at(canonical.root).map(|op| op.past.as_ref());
-        let executed = canonical.order.iter().take(done.len()).skip(settled);
-        executed.map(|&at| &self.operations[at]).all(|op| {
+        let mut executed = canonical.order.iter().take(done.len()).skip(settled);
+        executed.all(|&at| {
+            let op = &self.operations[at];
             let is_pop = matches!(op.effect, Effect::ListPop { .. });
-            let replayed = || list::replayed(op, past, self.listed.views.is_told(op.dot));
-            !is_pop || expected.popped.took_as(op.dot, replayed().as_ref())
+            let again = || self.popped_again(at, &canonical.order, canonical.root);
+            !is_pop || expected.popped.took_as(op.dot, again().as_ref())
         })
+    }
+
+    /// What a pop is executed as, if it is not executed as it came. Where it has seen all that stands before it, others
+    /// may have executed it as it came, with nothing in conflict any more.
+    fn popped_again(&self, at: usize, order: &[usize], root: Root) -> Option<Effect> {
+        let op = &self.operations[at];
+        let is_told = self.listed.views.is_told(op.dot);
+        let state = self.state_at(root);
+        let again = list::replayed(op, state.map(|op| op.past.as_ref()), is_told)?;
+        let mut ahead = order.iter().take_while(|&&other| other != at);
+        let has_seen_all = !order.is_empty()
+            && state.is_none_or(|state| op.sees(state.dot))
+            && ahead.all(|&other| op.sees(self.operations[other].dot));
+        (is_told || !has_seen_all).then_some(again)
     }
 
     /// What stands first in the order, all by element and seen by all that comes behind it, is what the rules by
