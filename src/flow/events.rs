@@ -333,6 +333,12 @@ impl<J: Journal> Site<J> {
             let took = effects.of((key.1, key.2), &places);
             self.converge.echoed(key, txn.id, &took);
         }
+        if let Effects::Each(each, _) = effects {
+            // What it read had expired here, and not yet where it came from: only there its result is known.
+            for dot in txn.derived_without(each) {
+                self.converge.doubt_result(dot);
+            }
+        }
         if !has_read {
             for (key, _) in txn.reads() {
                 self.converge.ship_failed(key);

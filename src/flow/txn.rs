@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::causality::{Hlc, Seq, SiteIx};
+use crate::causality::{Dot, Hlc, Seq, SiteIx};
+use crate::command::EffectClass;
 use crate::converge::TxnId;
 use crate::echo::{Link, Marker, key_of};
 use crate::op::Batch;
@@ -313,6 +314,29 @@ impl Txn {
             at += piece.places();
         }
         shares
+    }
+
+    /// Operations that it carries as they came, whose results depend on other keys, and that had no effect.
+    pub(super) fn derived_without(&self, effects: &[bool]) -> Vec<Dot> {
+        let mut found = Vec::new();
+        let mut place = 0;
+        for piece in &self.pieces {
+            if let Piece::Rows { batch, from, to, .. } = piece {
+                let is_derived = |at: &usize| {
+                    batch
+                        .row(*at)
+                        .is_some_and(|row| row.class == EffectClass::Derived)
+                };
+                let is_void = |at: &usize| !effects.get(place + at - from).copied().unwrap_or(false);
+                let void = (*from..*to).filter(is_derived).filter(is_void);
+                found.extend(void.map(|at| Dot {
+                    site: self.origin,
+                    seq: batch.first_seq + at as Seq,
+                }));
+            }
+            place += piece.places();
+        }
+        found
     }
 
     /// What is watched of some rows, in their order.

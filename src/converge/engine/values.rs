@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Converge, History, KeyOperation};
-use crate::causality::SiteIx;
+use crate::causality::{Dot, SiteIx};
 use crate::command::took;
 use crate::converge::key::KeyState;
 
@@ -31,6 +31,11 @@ impl Converge {
             self.conflicts.enter_key(place, |state| state.shipped(operation));
             self.compare(fingerprint, share.db, &share.key);
         }
+    }
+
+    /// A derived operation, executed as it came, had no effect here: [`Converge::take_contested`] gives it.
+    pub fn doubt_result(&mut self, dot: Dot) {
+        self.contest(dot, true);
     }
 
     /// The value could not be read; try again.
