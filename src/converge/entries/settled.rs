@@ -106,10 +106,14 @@ pub(in crate::converge) fn forget_oldest(base: &mut Content, operations: &[Opera
         _ => None,
     });
     let named: BTreeSet<&Bytes> = operations.iter().flat_map(Operation::elements).collect();
-    let mut floor = adds.min().cloned().unwrap_or(ABOVE);
+    let is_same = |id: &Bytes| base.elements.get(id) == have.elements.get(id) && !named.contains(id);
+    // What is forgotten lies below all that is known: of the rest nothing is told but how many there are.
+    let stay = [&*base, &*have].map(|content| entries(content).find(|id| !is_same(id)));
+    let adds = adds.chain(stay.into_iter().flatten());
+    let floor = adds.min().cloned().unwrap_or(ABOVE);
     let old = base.elements.range(..floor.clone());
     let ids: Vec<Bytes> = old
-        .filter(|(id, value)| is_id(id) && !named.contains(id) && have.elements.get(*id) == Some(value))
+        .filter(|(id, _)| is_id(id) && is_same(id))
         .map(|(id, _)| id.clone())
         .collect();
     for content in [&mut *base, &mut *have] {
@@ -117,11 +121,6 @@ pub(in crate::converge) fn forget_oldest(base: &mut Content, operations: &[Opera
             content.elements.remove(id);
         });
         content.rest_unknown = true;
-    }
-    for content in [&*base, &*have] {
-        floor = entries(content)
-            .next()
-            .map_or(floor.clone(), |id| floor.min(id.clone()));
     }
     for content in [base, have] {
         content.elements.remove(&FLOOR);

@@ -349,3 +349,20 @@ fn the_oldest_entries_of_the_base_are_forgotten() {
     let trim = op(0, 3, [2, 1], longest(5));
     assert_eq!(left(&base, &kept, &trim), Err(3));
 }
+
+#[test]
+fn what_is_forgotten_is_older_than_all_that_is_known() {
+    let gone = [op(0, 1, [0, 0], add(5, "a")), op(0, 2, [1, 0], add(8, "a"))];
+    let kept = [op(1, 1, [2, 0], below(6)), op(1, 2, [2, 1], add(9, "b"))];
+    let all = [&gone[..], &kept[..]].concat();
+    let mut have = all
+        .iter()
+        .fold(Content::unknown(), |have, op| have.after(&op.effect));
+    let mut base = Content::unknown();
+    settle(&mut base, &gone);
+    forget_oldest(&mut base, &kept, &mut have);
+    assert_eq!(difference(&evaluate(&base, &kept, &[]), &have), Ok(Vec::new()));
+    // The base still has the first, which the other trim took: the second is not among those that nobody named.
+    let trim = op(0, 3, [2, 2], longest(2));
+    assert_eq!(left(&base, &kept, &trim), Ok(id(8)));
+}
