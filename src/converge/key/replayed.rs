@@ -75,7 +75,7 @@ impl KeyState {
             && (unknown_root && !decided || self.has_popped_as_replayed(&canonical, settled))
         {
             let missing = canonical.order[done.len()..].to_vec();
-            let mut repair = self.submit_verbatim(&missing, &canonical.order, canonical.root, txn);
+            let mut repair = self.submit_verbatim(&missing, &canonical, true, txn);
             self.repair_expiry(txn, &mut repair);
             return repair;
         }
@@ -118,7 +118,7 @@ impl KeyState {
             return self.submit_restart(canonical, begun, txn);
         }
         // What stands behind it in the order may have been executed already.
-        let repair = self.submit_verbatim(&missing, &[], canonical.root, txn);
+        let repair = self.submit_verbatim(&missing, canonical, false, txn);
         Repair {
             ship_state: true,
             ..repair
@@ -142,30 +142,39 @@ impl KeyState {
         }
     }
 
-    fn submit_verbatim(&mut self, missing: &[usize], order: &[usize], root: Root, txn: TxnId) -> Repair {
+    fn submit_verbatim(
+        &mut self,
+        missing: &[usize],
+        canonical: &Canonical,
+        in_order: bool,
+        txn: TxnId,
+    ) -> Repair {
         if missing.is_empty() {
             return Repair::default();
         }
         for &at in missing {
             self.pending.remove(&self.operations[at].dot);
         }
-        let again = missing.iter().map(|&at| self.again(at, order, root));
+        let again = missing.iter().map(|&at| self.again(at, canonical, in_order));
         let (commands, steps) = again.unzip();
         self.submit(txn, None, commands, steps)
     }
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
-    /// Nothing of what stands behind it in this order has been executed.
-    fn again(&self, at: usize, order: &[usize], root: Root) -> (Bytes, Step) {
+    /// `in_order`, nothing of what stands behind it has been executed.
+    fn again(&self, at: usize, canonical: &Canonical, in_order: bool) -> (Bytes, Step) {
         let op = &self.operations[at];
+        let state = self.state_at(canonical.root);
+        // What a reset took is not there, though an entry with its id may be that is to go.
         let kept = || {
-            let behind = order.iter().skip_while(|&&other| other != at).skip(1);
-            let behind: BTreeSet<usize> = behind.copied().collect();
-            let beside = (0..self.operations.len()).filter(|other| !behind.contains(other));
-            entries::unseen(op, beside.map(|other| &self.operations[other]))
+            let others = canonical.order.iter();
+            let beside = others.take_while(|&&other| !in_order || other != at);
+            let beside = beside.map(|&other| &self.operations[other]);
+            let shipped = |other: &&Operation| state.is_some_and(|state| state.sees(other.dot));
+            entries::unseen(op, beside.chain(self.operations.iter().filter(shipped)))
         };
         let step = Step::of(op);
-        let popped = || self.popped_again(at, order, root);
+        let popped = || self.popped_again(at, canonical, in_order);
         match popped().or_else(|| entries::replayed(op, kept)) {
             Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
             None if op.is_elementwise() => (render(&self.key, &op.effect), step),
@@ -184,20 +193,20 @@ impl KeyState {
         executed.all(|&at| {
             let op = &self.operations[at];
             let is_pop = matches!(op.effect, Effect::ListPop { .. });
-            let again = || self.popped_again(at, &canonical.order, canonical.root);
+            let again = || self.popped_again(at, canonical, true);
             !is_pop || expected.popped.took_as(op.dot, again().as_ref())
         })
     }
 
     /// What a pop is executed as, if it is not executed as it came. Where it has seen all that stands before it, others
     /// may have executed it as it came, with nothing in conflict any more.
-    fn popped_again(&self, at: usize, order: &[usize], root: Root) -> Option<Effect> {
+    fn popped_again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Option<Effect> {
         let op = &self.operations[at];
         let is_told = self.listed.views.is_told(op.dot);
-        let state = self.state_at(root);
+        let state = self.state_at(canonical.root);
         let again = list::replayed(op, state.map(|op| op.past.as_ref()), is_told)?;
-        let mut ahead = order.iter().take_while(|&&other| other != at);
-        let has_seen_all = !order.is_empty()
+        let mut ahead = canonical.order.iter().take_while(|&&other| other != at);
+        let has_seen_all = in_order
             && state.is_none_or(|state| op.sees(state.dot))
             && ahead.all(|&other| op.sees(self.operations[other].dot));
         (is_told || !has_seen_all).then_some(again)
@@ -249,7 +258,7 @@ impl KeyState {
             done: ahead.iter().map(|&at| self.operations[at].dot).collect(),
         };
         for &at in behind {
-            let (command, step) = self.again(at, &canonical.order, canonical.root);
+            let (command, step) = self.again(at, canonical, true);
             commands.push(command);
             steps.push(step);
         }

@@ -254,3 +254,20 @@ fn a_value_that_has_not_seen_a_delete_is_no_root() {
     let found = canonical(&seen);
     assert_eq!((found.root, found.order), (Root::State(seen[2].dot), vec![3]));
 }
+
+#[test]
+fn a_replayed_trim_takes_an_entry_whose_id_another_one_had_that_is_gone() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "XADD k 6-0 f a"));
+    key.executed(op(0, 2, [1, 0, 0], 2, "XADD k 7-0 f a"));
+    key.delivered(op(1, 1, [0; 3], 1, "XADD k 6-0 f b"));
+    key.delivered(op(1, 2, [0, 1, 0], 2, "DEL k"));
+    key.delivered(op(2, 1, [2, 0, 0], 3, "XGROUP CREATE k g 0"));
+    key.delivered(op(2, 2, [2, 0, 1], 4, "XADD k MAXLEN = 2 8-0 f a"));
+    key.reconcile(ME, 1, 0, MEANS);
+    let steps = &key.held.in_flight()[0].steps;
+    let Some(Effect::StreamSplice(splice)) = steps.last().map(|step| &step.effect) else {
+        panic!("a trim is put in its place: {steps:?}");
+    };
+    assert_eq!((splice.entries.len(), splice.kept.len()), (1, 0));
+}
