@@ -35,6 +35,7 @@ use super::replay::Root;
 use crate::causality::{Dot, SiteIx};
 use crate::command::FieldTimes;
 use crate::command::effect::Effect;
+use crate::command::entries::Trim;
 
 /// An operation's losses are told as far as its key's newest operations go: it has met those before by then.
 const JUDGED_MAX: usize = 64;
@@ -295,6 +296,7 @@ impl KeyState {
 
     fn add(&mut self, mut op: Operation) {
         let is_late = op.effect == Effect::Del && self.operations.iter().any(|other| other.sees(op.dot));
+        let mut frees_trims = false;
         if entries::trim_of(&op.effect).is_some() {
             let left = entries::left_by(&self.base, &self.operations, &op);
             op.effect.learn(left);
@@ -322,22 +324,31 @@ impl KeyState {
             let is_needed = |older: &Operation| has_entries && is_reset(&older.effect);
             let is_over = |older: &mut Operation| op.supersedes(older) && !is_needed(older);
             let superseded = self.operations.extract_if(.., is_over);
-            superseded.for_each(|older| self.life.bury(&older));
+            superseded.for_each(|older| {
+                frees_trims |= !older.is_elementwise();
+                self.life.bury(&older);
+            });
         }
         let past = learns.then(|| Rc::clone(&op.past));
         self.retell(&op);
         self.operations.push(op);
         if is_late {
-            self.learn_again();
+            self.learn_again(|_| true);
+        } else if frees_trims {
+            // Where this one came first, they were asked without what it has replaced.
+            self.learn_again(|trim| !trim.is_known());
         }
         if let Some(past) = past {
             self.learn_pops(&[past]);
         }
     }
 
-    /// What trims left is asked again: what they have seen is known in another way.
-    fn learn_again(&mut self) {
+    /// What these trims left is asked again: what they have seen is known in another way.
+    fn learn_again(&mut self, which: impl Fn(&Trim) -> bool) {
         for at in 0..self.operations.len() {
+            if !entries::trim_of(&self.operations[at].effect).is_some_and(&which) {
+                continue;
+            }
             let left = entries::left_by(&self.base, &self.operations, &self.operations[at]);
             self.operations[at].effect.learn(left);
         }

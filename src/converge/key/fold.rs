@@ -95,7 +95,7 @@ impl KeyState {
             self.open_list();
         }
         // What trims saw is the base now.
-        self.learn_again();
+        self.learn_again(|_| true);
         let mut content = Content::unknown();
         for op in &self.operations {
             content = content.after(&op.effect);

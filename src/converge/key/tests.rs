@@ -271,3 +271,24 @@ fn a_replayed_trim_takes_an_entry_whose_id_another_one_had_that_is_gone() {
     };
     assert_eq!((splice.entries.len(), splice.kept.len()), (1, 0));
 }
+
+#[test]
+fn a_trim_is_asked_again_once_what_it_could_not_be_asked_beside_is_gone() {
+    let seen = [
+        op(0, 1, [0; 3], 1, "XADD k 5-0 f a"),
+        op(0, 2, [1, 0, 0], 2, "XGROUP CREATE k g 0"),
+    ];
+    let trim = op(0, 3, [2, 0, 0], 3, "XADD k MAXLEN = 1 6-0 f a");
+    let del = op(1, 1, [2, 0, 0], 4, "DEL k");
+    let effects = |last: [&Operation; 2]| {
+        let mut key = key();
+        let all = seen.iter().chain(last);
+        all.for_each(|op| key.executed(op.clone()));
+        key.operations.sort_by_key(|op| op.dot);
+        let effects = key.operations.iter().map(|op| op.effect.clone());
+        effects.collect::<Vec<Effect>>()
+    };
+    let first = effects([&del, &trim]);
+    assert!(first.iter().filter_map(entries::trim_of).all(Trim::is_known));
+    assert_eq!(effects([&trim, &del]), first);
+}
