@@ -103,6 +103,8 @@ pub struct Converge {
     losses: Vec<Loss>,
     /// What the database lets us use.
     means: Means,
+    /// Whether the other sites can be told what pops took.
+    tells: bool,
     /// What had been executed when this run took over from an earlier one.
     taken_over: Option<Vector>,
 }
@@ -123,6 +125,7 @@ impl Converge {
                 may_script: true,
                 field_times: FieldTimes::None,
             },
+            tells: false,
             taken_over: None,
         }
     }
@@ -277,8 +280,11 @@ impl Converge {
                 continue;
             };
             let place = (arrival.fingerprint, share.db, &share.key);
-            self.conflicts
-                .enter_key(place, |key| key.executed_here(operation));
+            let tells = self.tells;
+            self.conflicts.enter_key(place, |key| match tells {
+                true => key.executed_here(operation),
+                false => key.executed(operation),
+            });
             // Also with nothing in flight: an expiry time that had lost its key may have found a new one.
             self.compare(arrival.fingerprint, share.db, &share.key);
         }

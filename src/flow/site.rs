@@ -147,7 +147,7 @@ impl<J: Journal> Site<J> {
             submitted: Vector::zero(sites),
             settled: Settled::default(),
             peers: Peers::new(sites),
-            converge: Converge::new(me),
+            converge: Converge::telling_pops(me),
             past: Past::new(journal, Fingerprinter::new(database_id), me, sites, dumps),
             reading: Reading::default(),
             builder: Builder::default(),

@@ -48,6 +48,15 @@ impl Converge {
         self.change_and_compare(key, |state| state.read(found));
     }
 
+    /// An empty window at site `me`. What pops of this site took is told to the others: [`Converge::take_told`] is called
+    /// before each [`Converge::settle`].
+    pub fn telling_pops(me: SiteIx) -> Converge {
+        Converge {
+            tells: true,
+            ..Converge::new(me)
+        }
+    }
+
     /// What the other sites are to be told of pops of this site, before anything of theirs is announced: commands, and
     /// the keys that they are about.
     pub fn take_told(&mut self) -> Vec<(u64, u32, Bytes)> {

@@ -432,8 +432,10 @@ impl View {
             None if pushed(&self.right) => number(behind()).map(|back| -back),
             None => None,
         };
-        let is_known = base_place(name).is_none();
-        let name = is_known.then(|| name.clone()).unwrap_or_default();
+        let name = match base_place(name) {
+            None => name.clone(),
+            Some(_) => Bytes::new(),
+        };
         Told {
             name,
             place,

@@ -6,6 +6,12 @@ use super::operation::{Effect, Op};
 use crate::database::{Entry, Value};
 use crate::resp::{Word, words};
 
+const PUSHES: &[&[u8]] = &[b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"];
+
+fn is(name: &Word, all: &[&[u8]]) -> bool {
+    all.contains(&name.as_slice())
+}
+
 /// Judges a list: what was pushed once is there at most once; if it was only pushed to and popped from, all of it is
 /// as the rules say; if it was only pushed to and deleted, exactly what no delete saw is there.
 ///
@@ -19,8 +25,6 @@ pub fn judge(
         .iter()
         .map(|op| words(&op.text)[0].to_ascii_uppercase())
         .collect();
-    let is = |name: &Word, all: &[&[u8]]| all.contains(&name.as_slice());
-    let pushes: &[&[u8]] = &[b"LPUSH", b"RPUSH", b"LPUSHX", b"RPUSHX"];
     let others: &[&[u8]] = &[
         b"DEL",
         b"UNLINK",
@@ -33,7 +37,7 @@ pub fn judge(
     let edits: &[&[u8]] = &[b"LPOP", b"RPOP", b"LSET", b"LINSERT", b"LREM", b"LTRIM"];
     if !names
         .iter()
-        .all(|name| is(name, pushes) || is(name, others) || is(name, edits))
+        .all(|name| is(name, PUSHES) || is(name, others) || is(name, edits))
     {
         return Ok(());
     }
@@ -56,11 +60,16 @@ pub fn judge(
         }
         return Ok(());
     }
-    if names.iter().any(|name| is(name, edits)) {
-        return Ok(());
+    match names.iter().any(|name| is(name, edits)) {
+        true => Ok(()),
+        false => judge_pushes(ops, &names, &list),
     }
+}
+
+/// Whether a list that was only pushed to and deleted holds what no delete saw.
+fn judge_pushes(ops: &[&Op], names: &[Word], list: &[Word]) -> Result<(), String> {
     // A DEL that is concurrent with a value shipped for the others takes more than it saw (docs/testing.md).
-    let shipped = ops.iter().zip(&names).filter(|(_, name)| is(name, &[b"RESTORE"]));
+    let shipped = ops.iter().zip(names).filter(|(_, name)| is(name, &[b"RESTORE"]));
     let mut shipped = shipped.map(|(op, _)| op);
     if shipped.any(|value| {
         ops.iter()
@@ -69,7 +78,7 @@ pub fn judge(
         return Ok(());
     }
     let deletes: Vec<&&Op> = ops.iter().filter(|op| op.effect == Effect::Del).collect();
-    for (op, _) in ops.iter().zip(&names).filter(|(_, name)| is(name, pushes)) {
+    for (op, _) in ops.iter().zip(names).filter(|(_, name)| is(name, PUSHES)) {
         let gone = deletes.iter().any(|delete| delete.sees(op));
         for element in &words(&op.text)[2..] {
             if list.contains(element) == gone {
