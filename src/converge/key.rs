@@ -272,12 +272,12 @@ impl KeyState {
             .flat_map(|flight| flight.steps.iter().filter_map(|step| step.dot))
             .collect();
         let executed = |op: &&Operation| op.dot != arrived && !flying.contains(&op.dot);
-        if self
-            .operations
-            .iter()
-            .filter(executed)
-            .any(|op| flush.sees(op.dot))
-        {
+        let mut known = self.operations.iter().filter(executed).peekable();
+        // Where all that is known followed the flush, and no repair of ours did, the key began with the first of them.
+        let follows = known.peek().is_some()
+            && matches!(self.held.actual().trace, Some((Root::Base, _)))
+            && known.clone().all(|op| op.sees(flush.dot));
+        if follows || known.any(|op| flush.sees(op.dot)) {
             let mut actual = Actual {
                 content: Content::absent(),
                 trace: Some((Root::Empty, Vec::new())),

@@ -95,6 +95,24 @@ fn a_push_whose_condition_did_not_hold_is_pushed_yet() {
     assert_eq!(commands(&key.reconcile(ME, 3, 0, MEANS))[0], "RPUSH k b");
 }
 
+/// The reset of a snapshot, the key in it, and a client's increment; another site's increment has seen none of them.
+#[test]
+fn a_key_that_began_behind_a_flush_is_known_and_never_built_anew() {
+    let mut key = key();
+    let of_snapshot = |mut op: Operation| {
+        op.time = op.time.of_state();
+        op
+    };
+    key.executed(of_snapshot(op(0, 2, [1, 0, 0], 2, "HSET k f 1 g 2")));
+    key.executed(op(0, 3, [2, 0, 0], 3, "HINCRBY k f 1"));
+    let arrived = op(1, 1, [0; 3], 1, "HINCRBY k g 5");
+    let dot = arrived.dot;
+    key.delivered(arrived);
+    key.flushed_before(of_snapshot(op(0, 1, [0; 3], 1, "DEL k")), dot);
+    // DEL and HSET would take a client's next increment with them until the echo.
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), ["HINCRBY k g 5"]);
+}
+
 #[test]
 fn a_flush_that_meets_a_key_stands_before_what_was_submitted_behind_it() {
     let mut key = key();
