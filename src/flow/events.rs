@@ -334,9 +334,13 @@ impl<J: Journal> Site<J> {
             self.converge.echoed(key, txn.id, &took);
         }
         if let Effects::Each(each, _) = effects {
-            // What it read had expired here, and not yet where it came from: only there its result is known.
+            // What it read had expired or was written here, and not yet where it came from.
             for dot in txn.derived_without(each) {
                 self.converge.doubt_result(dot);
+                for (fingerprint, share) in self.past.shares_of(dot) {
+                    let place = (fingerprint, share.db, &share.key);
+                    self.converge.doubt_effect(place, &mut self.past);
+                }
             }
         }
         if !has_read {

@@ -33,9 +33,19 @@ impl Converge {
         }
     }
 
-    /// A derived operation, executed as it came, had no effect here: [`Converge::take_contested`] gives it.
+    /// A derived operation, executed as it came, had no effect here: only its origin knows the result.
+    /// [`Converge::take_contested`] gives it.
     pub fn doubt_result(&mut self, dot: Dot) {
         self.contest(dot, true);
+    }
+
+    /// Such an operation had none on this key either: unless that is known of it, being in conflict, it is found out what is
+    /// missing.
+    pub fn doubt_effect(&mut self, place: (u64, u32, &Bytes), history: &mut impl History) {
+        if !self.conflicts.contains(place.0) {
+            self.materialise(place.0, history);
+            self.change_and_compare(place, KeyState::lose_actual);
+        }
     }
 
     /// The value could not be read; try again.
