@@ -303,12 +303,7 @@ impl<J: Journal> Site<J> {
             }
             return self.deliver_rewritten(command, row, dot, past);
         }
-        let arrival = Arrival {
-            fingerprint: row.fingerprint,
-            dot,
-            class: row.class,
-            past,
-        };
+        let arrival = arrival(row, dot, past);
         match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
             Verdict::InConflict => {
@@ -339,12 +334,7 @@ impl<J: Journal> Site<J> {
     }
 
     fn deliver_rewritten(&mut self, command: Bytes, row: Row, dot: Dot, past: &Vector) {
-        let arrival = Arrival {
-            fingerprint: row.fingerprint,
-            dot,
-            class: row.class,
-            past,
-        };
+        let arrival = arrival(row, dot, past);
         match self.converge.remote(arrival, &mut self.past) {
             Verdict::Verbatim => {
                 if let Some(txn) = &mut self.past.building {
@@ -360,12 +350,7 @@ impl<J: Journal> Site<J> {
     /// What a pop took is for this site to know, and for no database.
     #[cold]
     fn deliver_told(&mut self, row: Row, dot: Dot, past: &Vector) {
-        let arrival = Arrival {
-            fingerprint: row.fingerprint,
-            dot,
-            class: row.class,
-            past,
-        };
+        let arrival = arrival(row, dot, past);
         self.converge.remote_slowly(arrival, &mut self.past);
         self.contest();
         self.meet_flushes(dot, past);
@@ -375,29 +360,37 @@ impl<J: Journal> Site<J> {
     /// until it is written anew, so it is told.
     fn refuse_value(&mut self, command: &Bytes, dot: Dot, why: &DumpError) {
         self.counters.values_refused += 1;
-        let args = self.past.parse(command).map(|parsed| parsed.args);
-        let key = args.as_ref().and_then(|args| args.get(1));
+        let key = self.key_of(command);
         tracing::warn!(
             target: "syncer::refused",
             origin = %self.roster.name(dot.site),
             seq = dot.seq,
-            key = %key.map_or_else(|| "?".into(), |key| String::from_utf8_lossy(&key[..key.len().min(100)])),
+            %key,
             error = %why,
             "a value of another site was refused and not applied"
         );
+    }
+
+    /// The key of a command, for a human.
+    fn key_of(&mut self, command: &Bytes) -> String {
+        let args = self.past.parse(command).map(|parsed| parsed.args);
+        let key = args.as_ref().and_then(|args| args.get(1));
+        key.map_or_else(
+            || "?".to_owned(),
+            |key| String::from_utf8_lossy(&key[..key.len().min(100)]).into_owned(),
+        )
     }
 
     /// A field is written without the expiry time that it has elsewhere.
     #[cold]
     fn tell_short(&mut self, command: &Bytes, dot: Dot) {
         self.counters.refused += 1;
-        let args = self.past.parse(command).map(|parsed| parsed.args);
-        let key = args.as_ref().and_then(|args| args.get(1));
+        let key = self.key_of(command);
         tracing::warn!(
             target: "syncer::refused",
             origin = %self.roster.name(dot.site),
             seq = dot.seq,
-            key = %key.map_or_else(|| "?".into(), |key| String::from_utf8_lossy(&key[..key.len().min(100)])),
+            %key,
             "this database has no expiry times of hash fields: the field's value was applied without one"
         );
     }
@@ -478,5 +471,15 @@ impl<J: Journal> Site<J> {
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
         }
+    }
+}
+
+/// What a row does to its one key.
+fn arrival(row: Row, dot: Dot, past: &Vector) -> Arrival<'_> {
+    Arrival {
+        fingerprint: row.fingerprint,
+        dot,
+        class: row.class,
+        past,
     }
 }
