@@ -14,7 +14,7 @@ use crate::converge::operation::Operation;
 use crate::converge::replay::Root;
 
 use super::TxnId;
-use super::popped::Popped;
+use super::popped::{Form, Popped};
 
 /// A key's content as far as it is known, and how it came to be.
 #[derive(Debug, Clone)]
@@ -119,10 +119,19 @@ impl Actual {
 
     /// An operation took effect.
     pub fn execute(&mut self, op: &Operation) {
-        let form = self.popped.form(&self.content, &op.effect, Some(op.dot));
+        let form = self.form(&op.effect, Some(op.dot));
         self.popped.executed(&op.effect, Some(op.dot), form, true);
         self.content = std::mem::replace(&mut self.content, Content::unknown()).after(&op.effect);
         self.extend(&op.effect, op.dot);
+    }
+
+    /// How a command takes something of a list, where a trace is to tell of it.
+    fn form(&mut self, effect: &Effect, dot: Option<Dot>) -> Option<Form> {
+        if self.trace.is_none() {
+            self.popped.forget();
+            return None;
+        }
+        self.popped.form(&self.content, effect, dot)
     }
 
     /// The trace after one more operation: a reset starts it anew, an expiry time is not part of it.
@@ -143,6 +152,7 @@ impl Actual {
     fn begin(&mut self, root: Root, done: Vec<Dot>) {
         self.trace = Some((root, done));
         self.settled = 0;
+        self.popped.forget();
     }
 
     /// The trace after an operation of ours. An entry that was refused as it came is still to be put in its place; a
@@ -170,13 +180,14 @@ impl Actual {
     ) {
         if let Some(restart) = &flight.restart {
             self.trace = Some((restart.root, restart.done.clone()));
+            self.popped.forget();
             self.settled = restart.done.len();
         }
         for (at, step) in flight.steps.iter().enumerate() {
             // The first command of a replay brings the root about.
             let root = flight.restart.as_ref().and_then(|restart| restart.root.state());
             let dot = step.dot.or(root.filter(|_| at == 0));
-            let form = self.popped.form(&self.content, &step.effect, step.dot);
+            let form = self.form(&step.effect, step.dot);
             let content = std::mem::replace(&mut self.content, Content::unknown());
             let (content, took, removed) = next(content, step);
             self.popped.executed(&step.effect, dot, form, took);

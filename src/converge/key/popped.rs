@@ -4,6 +4,7 @@
 //! order stands for a replay only if each pop in it took what it takes there.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -26,7 +27,8 @@ pub(super) enum Form {
 pub(super) struct Popped {
     /// What stands on that value; where the rules by element hold, the content knows it.
     list: Option<Sequence>,
-    forms: BTreeMap<Dot, Form>,
+    /// In the order of their execution; shared, for what is held is copied to foresee what will be.
+    forms: Vec<(Dot, Rc<Form>)>,
 }
 
 impl Popped {
@@ -53,7 +55,7 @@ impl Popped {
 
     /// It has been executed; `took` tells whether it took effect.
     pub fn executed(&mut self, effect: &Effect, dot: Option<Dot>, form: Option<Form>, took: bool) {
-        self.forms.extend(dot.zip(form));
+        self.forms.extend(dot.zip(form.map(Rc::new)));
         match effect {
             Effect::Expire { .. } | Effect::ListTook { .. } => {}
             Effect::Restore { payload, .. } => self.list = dot.and_then(|dot| of_dump(payload, dot)),
@@ -68,9 +70,22 @@ impl Popped {
         }
     }
 
-    /// Whether a pop took there what it takes in this form.
-    pub fn took_as(&self, pop: Dot, replayed: Option<&Effect>) -> bool {
-        match (self.forms.get(&pop), replayed) {
+    /// How each pop was executed.
+    pub fn forms(&self) -> BTreeMap<Dot, &Form> {
+        self.forms
+            .iter()
+            .map(|(dot, form)| (*dot, form.as_ref()))
+            .collect()
+    }
+
+    /// There is no trace any more, or it begins anew.
+    pub fn forget(&mut self) {
+        self.forms.clear();
+    }
+
+    /// Whether a pop that was executed in the one form took there what it takes in the other.
+    pub fn took_as(executed: Option<&Form>, replayed: Option<&Effect>) -> bool {
+        match (executed, replayed) {
             (Some(Form::Removal(value)), Some(Effect::ListRemove { element, .. })) => *value == element.1,
             (Some(Form::Pop(Some(values))), Some(Effect::ListRemove { element, .. })) => {
                 *values == [element.1.clone()]
@@ -82,6 +97,6 @@ impl Popped {
 
     /// These are no longer in the trace.
     pub fn retain(&mut self, is_kept: impl Fn(Dot) -> bool) {
-        self.forms.retain(|dot, _| is_kept(*dot));
+        self.forms.retain(|(dot, _)| is_kept(*dot));
     }
 }

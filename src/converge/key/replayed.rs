@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::fold::seen_by_rest;
 use super::held::{Restart, Step};
+use super::popped::Popped;
 use super::{KeyState, Repair, TxnId};
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
@@ -189,12 +190,13 @@ impl KeyState {
         let Some((_, done)) = &expected.trace else {
             return true;
         };
+        let forms = expected.popped.forms();
         let mut executed = canonical.order.iter().take(done.len()).skip(settled);
         executed.all(|&at| {
             let op = &self.operations[at];
             let is_pop = matches!(op.effect, Effect::ListPop { .. });
             let again = || self.popped_again(at, canonical, true);
-            !is_pop || expected.popped.took_as(op.dot, again().as_ref())
+            !is_pop || Popped::took_as(forms.get(&op.dot).copied(), again().as_ref())
         })
     }
 
