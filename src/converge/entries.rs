@@ -400,22 +400,6 @@ pub(super) fn replayed(op: &Operation, kept: impl FnOnce() -> Vec<Bytes>) -> Opt
     }
 }
 
-/// An entry is put in its place whatever stands there, where it would be added.
-pub(super) fn place(effect: &mut Effect) {
-    if let Effect::StreamAdd {
-        id,
-        fields,
-        trim: None,
-    } = effect
-    {
-        let entries = vec![(std::mem::take(id), std::mem::take(fields))];
-        *effect = Effect::StreamSplice(Splice {
-            entries,
-            ..Splice::default()
-        });
-    }
-}
-
 /// The ids of the entries that an effect puts in.
 pub(super) fn put_by(effect: &Effect) -> impl Iterator<Item = &Bytes> {
     let (one, many) = match effect {

@@ -426,9 +426,6 @@ impl KeyState {
             let want = evaluate(&self.base, &self.operations, self.life.enders());
             if let Ok(mut effects) = difference(&want, &self.held.expected().content) {
                 fields::within(means.field_times, &mut effects);
-                if demanded {
-                    effects.iter_mut().for_each(entries::place);
-                }
                 if !may_script && effects.iter().any(needs_script) {
                     (self.waiting_for, self.demanded) = (Some(me), demanded);
                     return Repair::default();
@@ -503,4 +500,4 @@ impl KeyState {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -154,10 +154,16 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    /// From where on the logs tell what a restart has to know; what is before may be removed.
+    /// Behind which point each log is still needed: by a restart here, or by a site that does not hold it yet.
     pub fn needed_from(&mut self) -> Vector {
         let stable = self.peers.stability.stable().clone();
-        self.rebuild_from(&stable)
+        let mut needed = self.rebuild_from(&stable);
+        let mut held = Vector::zero(self.roster.count());
+        for origin in self.roster.all() {
+            held.advance(origin, self.peers.held_by_all(self.me, origin));
+        }
+        needed.meet(&held);
+        needed
     }
 
     /// Where a log does not reach so far back, nothing that its missing operations have seen is entered either: they

@@ -11,7 +11,7 @@ use super::outbound::Reading;
 use super::peers::{Ack, PeerState, Peers};
 use super::restore::Restore;
 use super::txn::{Outcome, Reader, Txn};
-use crate::causality::{Clock, Dot, Hlc, Roster, Seq, SiteIx, Vector};
+use crate::causality::{Clock, Dot, Hlc, Roster, SiteIx, Vector};
 use crate::command::{FieldTimes, Learned};
 use crate::converge::{Converge, KeyRepair, Settled, TxnId};
 use crate::echo::Marker;
@@ -298,11 +298,6 @@ impl<J: Journal> Site<J> {
     /// How far a peer's database has executed everything.
     pub fn settled_at(&self, site: SiteIx) -> &Vector {
         self.peers.stability.observed(site)
-    }
-
-    /// The least that all other sites hold of an origin.
-    pub fn held_by_all(&self, origin: SiteIx) -> Seq {
-        self.peers.held_by_all(self.me, origin)
     }
 
     /// What this site says of itself.

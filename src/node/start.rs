@@ -446,19 +446,20 @@ async fn housekeeping(shared: Rc<Shared>) {
 fn trim(shared: &Shared) {
     let mut node = shared.node.borrow_mut();
     let site = &mut node.site;
-    let needed = site.needed_from();
+    // It takes a look into the logs, and most of the time there is nothing to remove.
+    let mut needed = None;
     for origin in site.roster().clone().all() {
         let bytes = site.journal().bytes(origin);
         if bytes <= shared.settings.log.slack_bytes {
             continue;
         }
-        let stable = site.stable().get(origin);
         let over = bytes > shared.settings.log.bytes_max;
         let below = if over {
             let first = site.journal().first(origin);
             first + (site.journal().last(origin).saturating_sub(first)) / 4
         } else {
-            stable.min(site.held_by_all(origin)).min(needed.get(origin)) + 1
+            let needed = needed.get_or_insert_with(|| site.needed_from());
+            needed.get(origin) + 1
         };
         if over {
             tracing::warn!(origin = %site.roster().name(origin), "the log is over its maximum and is cut");

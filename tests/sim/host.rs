@@ -341,12 +341,7 @@ impl Host {
         let site = &mut running.site;
         let needed = site.needed_from();
         for origin in site.roster().clone().all() {
-            let below = site
-                .stable()
-                .get(origin)
-                .min(site.held_by_all(origin))
-                .min(needed.get(origin))
-                + 1;
+            let below = needed.get(origin) + 1;
             site.journal_mut().trim(origin, below.saturating_sub(SLACK));
         }
     }

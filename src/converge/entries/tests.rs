@@ -331,17 +331,21 @@ fn an_entry_is_base_once_all_that_could_take_it_has_seen_it() {
     assert_eq!(settled_of(&twice, 1), [], "which of both counts is their matter");
 }
 
+/// Base and content when these are settled, and the oldest entries of the base forgotten.
+fn forgotten(gone: &[Operation], kept: &[Operation]) -> (Content, Content) {
+    let all = gone.iter().chain(kept);
+    let mut have = all.fold(Content::unknown(), |have, op| have.after(&op.effect));
+    let mut base = Content::unknown();
+    settle(&mut base, gone);
+    forget_oldest(&mut base, kept, &mut have);
+    (base, have)
+}
+
 #[test]
 fn the_oldest_entries_of_the_base_are_forgotten() {
     let gone = [op(0, 1, [0, 0], add(5, "a")), op(0, 2, [1, 0], add(8, "a"))];
     let kept = [op(1, 1, [0, 0], add(6, "b"))];
-    let all = [&gone[..], &kept[..]].concat();
-    let mut have = all
-        .iter()
-        .fold(Content::unknown(), |have, op| have.after(&op.effect));
-    let mut base = Content::unknown();
-    settle(&mut base, &gone);
-    forget_oldest(&mut base, &kept, &mut have);
+    let (base, have) = forgotten(&gone, &kept);
     let want = evaluate(&base, &kept, &[]);
     assert_eq!(told(&want), [(6, "b".to_owned()), (8, "a".to_owned())]);
     assert_eq!(difference(&want, &have), Ok(Vec::new()));
@@ -354,13 +358,7 @@ fn the_oldest_entries_of_the_base_are_forgotten() {
 fn what_is_forgotten_is_older_than_all_that_is_known() {
     let gone = [op(0, 1, [0, 0], add(5, "a")), op(0, 2, [1, 0], add(8, "a"))];
     let kept = [op(1, 1, [2, 0], below(6)), op(1, 2, [2, 1], add(9, "b"))];
-    let all = [&gone[..], &kept[..]].concat();
-    let mut have = all
-        .iter()
-        .fold(Content::unknown(), |have, op| have.after(&op.effect));
-    let mut base = Content::unknown();
-    settle(&mut base, &gone);
-    forget_oldest(&mut base, &kept, &mut have);
+    let (base, have) = forgotten(&gone, &kept);
     assert_eq!(difference(&evaluate(&base, &kept, &[]), &have), Ok(Vec::new()));
     // The base still has the first, which the other trim took: the second is not among those that nobody named.
     let trim = op(0, 3, [2, 2], longest(2));

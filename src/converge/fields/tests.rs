@@ -1,15 +1,11 @@
 #![allow(clippy::unwrap_used)]
 //! The rules on times of fields, on histories of three sites.
 
-use std::rc::Rc;
-
 use super::*;
-use crate::causality::{Dot, Hlc, SiteIx};
-use crate::command::effect::parse;
-use crate::command::spec;
 use crate::converge::content::Kind;
 use crate::converge::difference::difference;
 use crate::converge::evaluate::evaluate;
+use crate::converge::key;
 use crate::converge::render::render;
 
 fn field(name: &str) -> Bytes {
@@ -18,24 +14,7 @@ fn field(name: &str) -> Bytes {
 
 /// An operation of a site: its number, its past, its command; later ones are younger.
 fn op(site: u8, seq: u64, past: [u64; 3], text: &str) -> Operation {
-    let mut vector = Vector::zero(3);
-    (0..)
-        .zip(past)
-        .for_each(|(at, upto)| vector.advance(SiteIx(at), upto));
-    let words: Vec<Bytes> = text.split(' ').map(field).collect();
-    let shares = parse(spec(&words[0]).unwrap(), &words).unwrap();
-    Operation {
-        dot: Dot {
-            site: SiteIx(site),
-            seq,
-        },
-        past: Rc::new(vector),
-        time: Hlc(100 * seq + u64::from(site)),
-        effect: shares[0].effect.clone().unwrap(),
-        raw: Bytes::new(),
-        contested: false,
-        joint: false,
-    }
+    key::tests::op(site, seq, past, 100 * seq + u64::from(site), text)
 }
 
 /// Value and time of f, whatever the order in which they come.

@@ -46,8 +46,8 @@ impl KeyState {
                 let mut all = self.all_operations();
                 all.push(op.clone());
                 let base = (&self.base, self.life.folded());
-                let open = self.listed.views.open(base, &all, |_| true);
-                { open }.remove(&op.dot).flatten()
+                let mut took = self.listed.views.open(base, &all, |_| true);
+                took.remove(&op.dot).flatten()
             }
         };
         if let Effect::ListPop { took, .. } = &mut op.effect {

@@ -16,7 +16,7 @@ const MEANS: Means = Means {
 };
 
 /// An operation of a site: its number, its past, its time, its command.
-fn op(site: u8, seq: u64, past: [u64; 3], time: u64, text: &str) -> Operation {
+pub fn op(site: u8, seq: u64, past: [u64; 3], time: u64, text: &str) -> Operation {
     let mut vector = Vector::zero(3);
     (0..)
         .zip(past)

@@ -465,32 +465,12 @@ impl View {
 
     /// The name at a place of the list, counted from an end; `None` if it cannot be said.
     fn at(&self, place: i64) -> Option<Bytes> {
-        let (near, far, back) = match usize::try_from(place) {
-            Ok(at) => (&self.left, &self.right, at),
-            Err(_) => (&self.right, &self.left, usize::try_from(-1 - place).ok()?),
-        };
-        let from_end = |side: &BTreeMap<Bytes, Pushed>, back: usize, is_head: bool| match is_head {
-            true => side.keys().nth(back).cloned(),
-            false => side.keys().rev().nth(back).cloned(),
-        };
         let is_head = place >= 0;
-        if back < near.len() {
-            return from_end(near, back, is_head);
-        }
-        let base = self.base.clone()?;
-        let back = back - near.len();
-        if back >= base.len() {
-            return from_end(far, back - base.len(), is_head);
-        }
-        let at = if is_head {
-            base.start + back
-        } else {
-            base.end - 1 - back
-        };
-        Some(match &self.whole {
-            Some((dot, _)) => whole_name(*dot, at),
-            None => base_name(at),
-        })
+        let back = if is_head { place } else { -1 - place };
+        let count = u64::try_from(back).ok()? + 1;
+        let mut upto = self.ends(is_head, count, None)?;
+        let is_there = upto.len() as u64 == count;
+        upto.pop().filter(|_| is_there).map(|(name, _)| name)
     }
 
     fn retain_unseen(&mut self, past: &Vector) {
