@@ -282,7 +282,8 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    /// Gives what had been held for the transaction, if something was to be read in it and was not.
+    /// Gives what had been held for the transaction, if something was to be read in it and was not, or what had been
+    /// held for all that an earlier run had executed.
     fn echoed(&mut self, site: SiteIx, seq: Seq, txn: Option<TxnId>, effects: Effects) -> Option<Vector> {
         let before = self.past.observed.clone();
         if site != self.me && seq > before.get(site) {
@@ -309,13 +310,12 @@ impl<J: Journal> Site<J> {
             false => self.settled.release(txn.id),
         };
         self.marks.seen = self.marks.seen.max(txn.captured);
-        if let Barrier::Sent(id) = self.barrier
-            && id == txn.id
-        {
-            self.passed_barrier();
-        }
+        let recovered = match self.barrier {
+            Barrier::Sent(id) if id == txn.id => self.passed_barrier(),
+            _ => None,
+        };
         self.fold_effects(&txn, &effects, has_read);
-        held.filter(|_| for_me)
+        recovered.or(held.filter(|_| for_me))
     }
 
     /// Tells each key in conflict which of its commands took effect.

@@ -158,19 +158,21 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    /// What did not come back before the barrier was not executed and goes out again, in the same order.
-    pub(super) fn passed_barrier(&mut self) {
+    /// What did not come back before the barrier was not executed and goes out again, in the same order. Gives what
+    /// had been held until an earlier run's repairs are known: all is compared once the event is over, for rows that
+    /// stand behind the barrier are in the log already.
+    pub(super) fn passed_barrier(&mut self) -> Option<Vector> {
         self.barrier = Barrier::Passed;
         self.unsent = 0;
         if std::mem::take(&mut self.recovering) {
             self.converge.take_over(&self.past.observed);
-            let stable = self.peers.stability.stable().clone();
-            self.settle(&stable);
-            self.settled.release(RECOVERING);
-        } else if self.past.in_flight.is_empty() {
+            return self.settled.release(RECOVERING);
+        }
+        if self.past.in_flight.is_empty() {
             // Nothing of ours is on its way: repairs of an earlier run may have been lost.
             self.converge.lose_actual();
         }
+        None
     }
 
     /// Submits what is ready, as far as the database may take more.
