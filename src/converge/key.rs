@@ -68,6 +68,8 @@ pub struct KeyState {
     dirty: bool,
     /// How many operations and ghosts there are when it is next tried to fold some.
     fold_at: usize,
+    /// Something was folded here that another site may still go by.
+    has_folded: bool,
     /// An earlier run may have passed over operations of others, because the key waited for a value.
     doubtful: bool,
     /// Delivered, and neither submitted nor made up for by a repair.
@@ -122,6 +124,7 @@ impl KeyState {
             asks: false,
             dirty: false,
             fold_at: 0,
+            has_folded: false,
             doubtful: false,
             pending: BTreeSet::new(),
             losses: Vec::new(),
@@ -405,9 +408,10 @@ impl KeyState {
         }
         if before != self.waiting_for {
             // Otherwise that site sees for itself that the value has to be shipped.
-            // Unless, after a restart here, it has long forgotten what is unstable here, or only this database went
-            // where no element leads back from.
+            // Unless, after a restart here, it has long forgotten what is unstable here, or still replays on what is
+            // forgotten here, or only this database went where no element leads back from.
             let may_not_see = self.held.actual().trace.is_none()
+                || self.has_folded
                 || self.operations.iter().any(|op| op.contested)
                 || self.is_elementwise();
             self.asks = self.waiting_for.is_some() && may_not_see;

@@ -169,6 +169,7 @@ impl Life {
         );
         let found = match past.is_empty() {
             true => self.base().kind,
+            false if kind == Kind::Text && is_whole_left(&past) => Kind::Other,
             false => evaluate_value(self.base(), &past).kind,
         };
         let is_gone = match found {
@@ -332,6 +333,19 @@ impl Life {
 /// What was read of it counts where it is not hidden.
 fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: bool) -> &'a Content {
     read.filter(|_| !is_hidden).unwrap_or(folded)
+}
+
+/// Whether these, which no other type fights with, include a command on a string as a whole, and no DEL behind it.
+fn is_whole_left(operations: &[&Operation]) -> bool {
+    let kind = |op: &&Operation| kind_of(&op.effect);
+    let mut wholes = operations.iter().filter(|op| kind(op) == Kind::Other);
+    let is_deleted =
+        |whole: &Operation| (operations.iter()).any(|op| op.effect == Effect::Del && op.sees(whole.dot));
+    let is_alone = || {
+        let mut kinds = operations.iter().map(kind);
+        kinds.all(|kind| matches!(kind, Kind::Text | Kind::Other | Kind::Unknown))
+    };
+    wholes.any(|whole| !is_deleted(whole)) && is_alone()
 }
 
 /// Whether it tells that a key of this type had gone, beside removals of elements.

@@ -82,6 +82,7 @@ impl KeyState {
             return;
         }
         self.tell_passed(stable);
+        self.has_folded = true;
         self.operations = kept;
         self.life.restart(stable, &self.operations);
         let done: Vec<Dot> = canonical(&self.operations)
@@ -163,6 +164,7 @@ impl KeyState {
         if folded.is_empty() {
             return;
         }
+        self.has_folded = true;
         self.base = evaluate(&self.base, &folded, &ended);
         self.listed.views.forget(&seen);
         self.forget_unread(&seen);

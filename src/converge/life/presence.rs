@@ -264,6 +264,9 @@ impl Presence {
         if !view.there.is_empty() {
             return self.kind;
         }
+        if self.kind == Kind::Text && self.is_whole_left(view) {
+            return Kind::Other;
+        }
         let any = |threats| last_seen(threats, &view.past).next().is_some();
         let (is_deleted, is_whole, is_named) = (any(&self.deletes), any(&self.wholes), self.is_named(view));
         let fits = match base.kind {
@@ -277,6 +280,18 @@ impl Presence {
             true => Kind::Absent,
             false => base.kind,
         }
+    }
+
+    /// Whether the view includes a command on the value as a whole, and nothing that removed the key behind it. None
+    /// leaves a string empty.
+    fn is_whole_left(&self, view: &View) -> bool {
+        let mut gone = Vector::zero(view.past.entries().count());
+        join_seen(&self.deletes, &view.past, &mut gone);
+        view.past.entries().any(|(site, seq)| {
+            let seen = Dot { site, seq: 0 }..=Dot { site, seq };
+            let last = self.wholes.range(seen).next_back();
+            last.is_some_and(|(dot, _)| !gone.includes(*dot))
+        })
     }
 
     /// Whether the view includes an operation on elements.

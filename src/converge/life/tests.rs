@@ -155,6 +155,21 @@ fn random_effect(number: u8, fights: bool) -> Effect {
     }
 }
 
+/// The same to a string.
+fn random_text_effect(number: u8) -> Effect {
+    let bit = Bytes::from(vec![b'b', number % 2]);
+    match number % 8 {
+        0 => Effect::Del,
+        1 | 2 => Effect::Opaque,
+        3 => Effect::Set {
+            value: Bytes::new(),
+            expiry: SetExpiry::Keep,
+        },
+        4 => Effect::Count { delta: 1 },
+        _ => Effect::Bits(vec![(bit, true)]),
+    }
+}
+
 /// Folds what everybody has seen, as [`KeyState`](crate::converge::KeyState) does.
 fn fold(life: &mut Life, kept: &mut Vec<Operation>, stable: &Vector) {
     let seen = seen_by_rest(stable, kept.iter().chain(life.latest_ghosts()));
@@ -166,7 +181,7 @@ fn fold(life: &mut Life, kept: &mut Vec<Operation>, stable: &Vector) {
 }
 
 /// Lives through a random history, and compares what is said of each operation with a look at all of its past.
-fn compare(steps: Vec<Step>, fights: bool) {
+fn compare(steps: Vec<Step>, effect: impl Fn(u8) -> Effect) {
     let mut observed = [const { [0_u64; 3] }; 3].to_vec();
     let (mut life, mut kept): (Life, Vec<Operation>) = (Life::new(), Vec::new());
     let mut made: Vec<Operation> = Vec::new();
@@ -180,11 +195,7 @@ fn compare(steps: Vec<Step>, fights: bool) {
         let past: Vec<u64> = heard.map_or(vec![0; 3], |op| op.past.entries().map(|(_, seq)| seq).collect());
         (0..3).for_each(|of| observed[me][of] = observed[me][of].max(past[of]));
         observed[me][from] = observed[me][from].max(upto);
-        let op = op(
-            (me as u8, observed[me][me] + 1),
-            observed[me],
-            random_effect(number, fights),
-        );
+        let op = op((me as u8, observed[me][me] + 1), observed[me], effect(number));
         observed[me][me] += 1;
         let looks_gone = life.looks_gone(&op, &kept);
         life.add(&op, &kept);
@@ -216,6 +227,13 @@ proptest! {
         steps in prop::collection::vec((0..3_u8, 0..3_u8, 0..9_u64, any::<u8>()), 1..40),
         fights in any::<bool>(),
     ) {
-        compare(steps, fights);
+        compare(steps, |number| random_effect(number, fights));
+    }
+
+    #[test]
+    fn a_string_is_there_behind_a_command_on_it_as_a_whole(
+        steps in prop::collection::vec((0..3_u8, 0..3_u8, 0..9_u64, any::<u8>()), 1..40),
+    ) {
+        compare(steps, random_text_effect);
     }
 }
