@@ -380,6 +380,11 @@ impl KeyState {
         self.held.echoed(txn, took);
     }
 
+    /// A transaction will not be executed any more: the operations in it are missing.
+    pub fn passed_over(&mut self, txn: TxnId) {
+        self.pending.extend(self.held.passed_over(txn));
+    }
+
     /// The value that was read in a transaction of ours has become this operation.
     pub fn shipped(&mut self, op: Operation) {
         self.held.shipped(&op);

@@ -12,7 +12,9 @@
 //!
 //! The removal is no command that needs memory, so it works where a transaction is refused for want of it. The second
 //! command tells a chain that somebody took away with all the data. As the next member is not moved either, all that
-//! follow are stopped, too, until the chain begins anew.
+//! follow are stopped, too, until the chain begins anew. Both commands can be refused themselves: where the database has
+//! just lost all data and refuses to write, and takes the next command. Then one is passed over, which the order of the
+//! echoes shows (`flow/passed_over.rs`).
 
 use bytes::BytesMut;
 

@@ -160,6 +160,7 @@ impl<J: Journal> Site<J> {
         self.hold_if_at_fault(&before);
         self.settle(&before);
         self.flush_repairs();
+        self.claim();
         self.relieve();
     }
 
@@ -286,6 +287,7 @@ impl<J: Journal> Site<J> {
     /// held for all that an earlier run had executed.
     fn echoed(&mut self, site: SiteIx, seq: Seq, txn: Option<TxnId>, effects: Effects) -> Option<Vector> {
         let before = self.past.observed.clone();
+        let passed = self.pass_over(txn);
         if site != self.me && seq > before.get(site) {
             self.counters.applied += seq - before.get(site);
             if txn.is_none() {
@@ -315,7 +317,11 @@ impl<J: Journal> Site<J> {
             _ => None,
         };
         self.fold_effects(&txn, &effects, has_read);
-        recovered.or(held.filter(|_| for_me))
+        let held = [passed, recovered, held.filter(|_| for_me)].into_iter().flatten();
+        held.reduce(|mut all, one| {
+            all.meet(&one);
+            all
+        })
     }
 
     /// Tells each key in conflict which of its commands took effect.

@@ -19,6 +19,7 @@ mod journal;
 mod marks;
 mod merge;
 mod outbound;
+mod passed_over;
 mod peers;
 mod rebuild;
 mod restore;

@@ -95,6 +95,8 @@ pub struct Site<J> {
     /// Number of the transaction in which repairs are being gathered.
     pub(super) next_txn: TxnId,
     pub(super) repairs: Option<Txn>,
+    /// Markers for what will not be executed any more, to stand behind its repairs.
+    pub(super) unclaimed: Vec<Txn>,
     /// The first transaction in flight that was not handed out on the present connection.
     pub(super) unsent: usize,
     pub(super) in_flight_bytes: usize,
@@ -156,6 +158,7 @@ impl<J: Journal> Site<J> {
             has_swapped: false,
             next_txn: 1,
             repairs: None,
+            unclaimed: Vec::new(),
             unsent: 0,
             in_flight_bytes: 0,
             barrier: Barrier::Down,

@@ -381,6 +381,7 @@ impl<J: Journal> Site<J> {
         self.past.in_flight.clear();
         self.past.building = None;
         self.repairs = None;
+        self.unclaimed.clear();
         self.unsent = 0;
         self.in_flight_bytes = 0;
         self.settled = Settled::default();

@@ -98,7 +98,7 @@ fn set(site: &mut Site<Memory>, keys: impl Iterator<Item = u64>) {
 }
 
 /// The other site's batches arrive.
-fn receive(site: &mut Site<Memory>, from: &Memory, origin: SiteIx) {
+pub(super) fn receive(site: &mut Site<Memory>, from: &Memory, origin: SiteIx) {
     let batches: Vec<_> = from.0.borrow().values().cloned().collect();
     for batch in batches.iter().filter(|batch| batch.origin == origin) {
         assert!(site.received(batch).unwrap());

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Converge, History, KeyOperation};
 use crate::causality::{Dot, SiteIx};
 use crate::command::took;
-use crate::converge::key::KeyState;
+use crate::converge::key::{KeyState, TxnId};
 
 impl Converge {
     /// Another site demands the value of a key: it is shipped by the next [`Converge::settle`], in conflict or not.
@@ -15,9 +15,7 @@ impl Converge {
         by: SiteIx,
         history: &mut impl History,
     ) {
-        if !self.conflicts.contains(fingerprint) {
-            self.materialise(fingerprint, history);
-        }
+        self.open(fingerprint, history);
         let place = (fingerprint, db, key);
         self.conflicts
             .enter_key(place, |state| state.demand_state(Some(by)));
@@ -46,6 +44,18 @@ impl Converge {
             self.materialise(place.0, history);
             self.change_and_compare(place, KeyState::lose_actual);
         }
+    }
+
+    /// Puts a key in conflict, unless it is.
+    pub fn open(&mut self, fingerprint: u64, history: &mut impl History) {
+        if !self.conflicts.contains(fingerprint) {
+            self.materialise(fingerprint, history);
+        }
+    }
+
+    /// A transaction of ours, with operations on this key or repairs, will not be executed any more.
+    pub fn passed_over(&mut self, place: (u64, u32, &Bytes), txn: TxnId) {
+        self.change_and_compare(place, |state| state.passed_over(txn));
     }
 
     /// The value could not be read; try again.

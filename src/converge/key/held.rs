@@ -306,6 +306,17 @@ impl Held {
         }
     }
 
+    /// A transaction will not be executed any more; the operations in it.
+    pub fn passed_over(&mut self, txn: TxnId) -> Vec<Dot> {
+        self.expected = None;
+        let (gone, left) = std::mem::take(&mut self.in_flight)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|flight| flight.txn == txn);
+        self.in_flight = left;
+        let steps = gone.into_iter().flat_map(|flight| flight.steps);
+        steps.filter_map(|step| step.dot).collect()
+    }
+
     /// Entries that repairs in this transaction were to put in a stream, and did not.
     pub fn refused(&self, txn: TxnId, took: &[Took]) -> BTreeSet<Bytes> {
         let flights = self.in_flight.iter().filter(|flight| flight.txn == txn);
