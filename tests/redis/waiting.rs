@@ -67,3 +67,30 @@ fn a_site_that_is_gone_for_good_is_overruled() {
     cluster.wait_connected();
     cluster.converge();
 }
+
+/// What a store read at its site has expired where it arrives late: that site alone cannot tell what was stored.
+#[test]
+fn a_store_that_arrives_when_a_source_has_expired_gives_what_its_site_gave() {
+    Random::announced("a source has expired");
+    let cluster = Cluster::new(2);
+    cluster.client(0).load(&["SADD stays 1"]);
+    cluster.converge();
+    cluster.stall_one_way(0, 1);
+    cluster.client(0).load(&[
+        "SADD goes 2",
+        "PEXPIRE goes 50",
+        "SUNIONSTORE both goes stays",
+        "SADD went 3",
+        "PEXPIRE went 50",
+        "SUNIONSTORE also stays went",
+    ]);
+    wait_until("the sources have expired", LONG, || {
+        cluster.client(0).run("EXISTS goes went").int() == 0
+    });
+    cluster.heal_all();
+    cluster.converge();
+    for site in [0, 1] {
+        assert_eq!(cluster.client(site).run("SCARD both").int(), 2);
+        assert_eq!(cluster.client(site).run("SCARD also").int(), 2);
+    }
+}
