@@ -310,3 +310,34 @@ fn a_trim_is_asked_again_once_what_it_could_not_be_asked_beside_is_gone() {
     assert!(first.iter().filter_map(entries::trim_of).all(Trim::is_known));
     assert_eq!(effects([&trim, &del]), first);
 }
+
+/// The pop had not seen the `DEL`, and the value that was sent hides what it took; its site tells that it was the push.
+#[test]
+fn a_pop_that_is_told_of_takes_a_push_that_is_hidden_by_what_comes_first_or_last() {
+    let mut push = op(1, 1, [0; 3], 1, "RPUSH k b");
+    list::name_elements(&mut push);
+    let mut told = op(1, 4, [0, 3, 0], 4, "SYNCER.TOOK k 3");
+    let took = crate::command::took::Told {
+        name: push.elements().next().unwrap().clone(),
+        place: None,
+        value: Some(Bytes::from_static(b"b")),
+    };
+    told.effect = Effect::ListTook {
+        pop: 3,
+        took: vec![took],
+    };
+    let value = op(1, 2, [0, 1, 0], 2, "RESTORE k 0 payload");
+    let pop = op(1, 3, [0, 2, 0], 3, "RPOP k");
+    let del = op(0, 1, [0; 3], 5, "DEL k");
+    let taken = |order: [&Operation; 5]| {
+        let mut key = key();
+        order.into_iter().for_each(|op| key.delivered(op.clone()));
+        key.learn_what_was_told();
+        let is_pop = |other: &&Operation| other.dot == pop.dot;
+        let name = key.operations.iter().find(is_pop).and_then(|op| op.elements().next());
+        name.cloned()
+    };
+    let name = push.elements().next();
+    assert_eq!(taken([&push, &value, &pop, &told, &del]).as_ref(), name);
+    assert_eq!(taken([&del, &push, &value, &pop, &told]).as_ref(), name);
+}

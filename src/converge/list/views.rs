@@ -444,13 +444,15 @@ impl View {
     }
 
     /// What a pop took that its site has told of, by the names that it has here; `None` if one of them cannot be said.
-    /// What it took of a hidden base has one name.
+    /// What it took of a hidden base has one name, but for what is told to be of a push: who has not seen what hides
+    /// it knows it by that, and what hides it may not have seen the push.
     fn resolve(&self, told: &[Told], hidden_from: Option<Dot>) -> Option<Taken> {
         let mut found = Taken::new();
         for told in told {
             let is_here = self.left.contains_key(&told.name) || self.right.contains_key(&told.name);
             let name = match (is_here, told.place, hidden_from) {
                 (true, ..) => told.name.clone(),
+                (false, _, Some(_)) if end_of(&told.name).is_some() => told.name.clone(),
                 (false, _, Some(pop)) => hidden_name(pop),
                 (false, Some(place), None) => self.at(place)?,
                 (false, None, None) => told.name.clone(),
