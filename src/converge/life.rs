@@ -167,10 +167,9 @@ impl Life {
                 .iter()
                 .filter(|other| other.dot != op.dot && op.is_after(other)),
         );
-        let found = match past.is_empty() {
-            true => self.base().kind,
-            false if kind == Kind::Text && is_whole_left(&past) => Kind::Other,
-            false => evaluate_value(self.base(), &past).kind,
+        let found = match kind {
+            Kind::Text if is_whole_left(&past) => Kind::Other,
+            _ => self.found_in(&past),
         };
         let is_gone = match found {
             Kind::Absent => true,
@@ -181,7 +180,22 @@ impl Life {
             return is_gone;
         }
         past.push(op);
-        evaluate_value(self.base(), &past).kind == Kind::Absent
+        self.found_in(&past) == Kind::Absent
+    }
+
+    /// The type that these leave. What is done to a stream's groups or within a list leaves it there, though the rules by
+    /// element take it for another type.
+    fn found_in(&self, past: &[&Operation]) -> Kind {
+        let found = |past: &[&Operation]| match past.is_empty() {
+            true => self.base().kind,
+            false => evaluate_value(self.base(), past).kind,
+        };
+        let is_named = |op: &&Operation| kind_of(&op.effect) != Kind::Other;
+        let named: Vec<&Operation> = past.iter().copied().filter(is_named).collect();
+        match found(&named) {
+            kind @ (Kind::Stream | Kind::List) => kind,
+            _ => found(past),
+        }
     }
 
     /// Whether the key can be known to have gone. On a base that is not known, removals of elements tell nothing.

@@ -95,6 +95,30 @@ fn a_delete_that_comes_late_is_in_the_past_of_what_saw_it() {
 }
 
 #[test]
+fn what_is_done_within_a_list_does_not_end_its_time() {
+    let push = |name: &'static [u8]| Effect::ListPush {
+        left: false,
+        elements: vec![(Bytes::from_static(name), Bytes::new())],
+    };
+    let text = Effect::Set {
+        value: Bytes::new(),
+        expiry: SetExpiry::Keep,
+    };
+    let operations = [
+        op((0, 1), [0, 0, 0], text),
+        op((0, 2), [1, 0, 0], Effect::Del),
+        op((1, 1), [2, 0, 0], push(b"a")),
+        op((0, 3), [2, 1, 0], Effect::Opaque),
+        op((0, 4), [3, 1, 0], AT),
+        op((0, 5), [4, 1, 0], push(b"b")),
+    ];
+    let (life, _) = lived(&operations);
+    // The push found a string that was gone; nobody else found nothing.
+    let enders: Vec<Dot> = life.enders().iter().map(|op| op.dot).collect();
+    assert_eq!(enders, [operations[2].dot]);
+}
+
+#[test]
 fn ghosts_that_differ_in_their_numbers_alone_are_one() {
     let writes = |past| (1..=1_000).map(move |seq| op((0, seq), [seq - 1, past, 0], put(seq as f64)));
     let (life, kept) = lived(&writes(0).collect::<Vec<_>>());
