@@ -280,7 +280,8 @@ impl KeyState {
         let follows = known.peek().is_some()
             && matches!(self.held.actual().trace, Some((Root::Base, _)))
             && known.clone().all(|op| op.sees(flush.dot));
-        if follows || known.any(|op| flush.sees(op.dot)) {
+        // What a DEL took was gone before, and what came behind it need not be told in operations alone: repairs may.
+        if follows || known.any(|op| op.effect != Effect::Del && flush.sees(op.dot)) {
             let mut actual = Actual {
                 content: Content::absent(),
                 trace: Some((Root::Empty, Vec::new())),

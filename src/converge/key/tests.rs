@@ -144,6 +144,25 @@ fn a_site_that_may_have_passed_operations_over_does_not_ship_its_value() {
     assert!(key.reconcile(ME, 2, 0, MEANS).ship_state);
 }
 
+/// Two flushes of this site, seen by its push, that another site's push has not seen; and one of that site, which took
+/// the first push, so that it was put back.
+#[test]
+fn flushes_that_meet_a_key_late_undo_no_repair() {
+    let mut key = key();
+    key.executed(op(0, 3, [2, 0, 0], 3, "LPUSH k a"));
+    key.submitted(op(1, 1, [0; 3], 2, "DEL k"), 1);
+    key.echoed(1, &took(&[true]));
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), ["RPUSH k a"]);
+    key.echoed(2, &took(&[true]));
+    let arrived = op(1, 2, [0, 1, 0], 4, "LPUSH k b");
+    let dot = arrived.dot;
+    key.delivered(arrived);
+    key.flushed_before(op(0, 1, [0; 3], 1, "DEL k"), dot);
+    key.flushed_before(op(0, 2, [1, 0, 0], 2, "DEL k"), dot);
+    let want = ["LINSERT k BEFORE a b"];
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, MEANS)), want);
+}
+
 /// The operations that are kept: number, and by how much they count.
 fn counts(key: &KeyState) -> Vec<(u8, u64, Option<i64>)> {
     let told = |op: &Operation| match op.effect {
@@ -334,7 +353,11 @@ fn a_pop_that_is_told_of_takes_a_push_that_is_hidden_by_what_comes_first_or_last
         order.into_iter().for_each(|op| key.delivered(op.clone()));
         key.learn_what_was_told();
         let is_pop = |other: &&Operation| other.dot == pop.dot;
-        let name = key.operations.iter().find(is_pop).and_then(|op| op.elements().next());
+        let name = key
+            .operations
+            .iter()
+            .find(is_pop)
+            .and_then(|op| op.elements().next());
         name.cloned()
     };
     let name = push.elements().next();
