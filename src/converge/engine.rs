@@ -99,6 +99,8 @@ pub struct Converge {
     contested: Vec<Dot>,
     /// Keys to be compared by the next [`Converge::settle`].
     dirty: Vec<(u64, u32, Bytes)>,
+    /// Transactions that keys wait for before more is submitted for them.
+    deferred: Vec<TxnId>,
     /// Told to nobody yet; the newest are left out when nobody asks.
     losses: Vec<Loss>,
     /// What the database lets us use.
@@ -120,6 +122,7 @@ impl Converge {
             counters: Counters::default(),
             contested: Vec::new(),
             dirty: Vec::new(),
+            deferred: Vec::new(),
             losses: Vec::new(),
             means: Means {
                 may_script: true,
@@ -524,6 +527,7 @@ impl Converge {
                 continue;
             };
             self.note(losses);
+            self.deferred.extend(repair.behind);
             if repair.is_empty() {
                 continue;
             }
@@ -537,6 +541,12 @@ impl Converge {
             });
         }
         repairs
+    }
+
+    /// Transactions behind which keys were put off by the last [`Converge::settle`]: what called for it is settled when
+    /// more is submitted for them, once these have come back.
+    pub fn take_deferred(&mut self) -> Vec<TxnId> {
+        std::mem::take(&mut self.deferred)
     }
 
     fn note(&mut self, losses: Vec<Loss>) {

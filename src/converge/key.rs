@@ -95,6 +95,8 @@ pub struct Repair {
     pub ship_state: bool,
     /// The value is to be read behind them, for this site alone.
     pub read: bool,
+    /// More is to be done once this transaction, which begins the key anew, has come back.
+    pub behind: Option<TxnId>,
 }
 
 impl Repair {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::journal::Journal;
-use super::site::{Barrier, Site};
+use super::site::{Barrier, DEFERRED, Site};
 use super::txn::{Outcome, Reader, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::EffectClass;
@@ -317,7 +317,9 @@ impl<J: Journal> Site<J> {
             _ => None,
         };
         self.fold_effects(&txn, &effects, has_read);
-        let held = [passed, recovered, held.filter(|_| for_me)].into_iter().flatten();
+        let deferred = self.settled.release(DEFERRED | txn.id);
+        let held = [passed, recovered, deferred, held.filter(|_| for_me)];
+        let held = held.into_iter().flatten();
         held.reduce(|mut all, one| {
             all.meet(&one);
             all

@@ -12,7 +12,7 @@ use crate::command::EffectClass;
 use crate::converge::TxnId;
 
 use super::journal::Journal;
-use super::site::{Barrier, Site};
+use super::site::{Barrier, DEFERRED, Site};
 use super::txn::Txn;
 
 impl<J: Journal> Site<J> {
@@ -33,7 +33,8 @@ impl<J: Journal> Site<J> {
                     self.converge.open(fingerprint, &mut self.past);
                 }
             }
-            if let Some(released) = self.forget_txn(id) {
+            let deferred = self.settled.release(DEFERRED | id);
+            for released in [deferred, self.forget_txn(id)].into_iter().flatten() {
                 match &mut held {
                     Some(held) => held.meet(&released),
                     None => held = Some(released),

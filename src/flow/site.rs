@@ -116,6 +116,8 @@ pub struct Site<J> {
 pub(super) const RECOVERING: TxnId = TxnId::MAX - 1;
 /// What holds the settled point back while keys wait for a right of the database's user.
 const SCRIPTLESS: TxnId = TxnId::MAX - 2;
+/// With a transaction's number: what holds it back for keys that are put off until that has come back.
+pub(super) const DEFERRED: TxnId = 1 << 62;
 
 /// Whether it is known what the database has executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -345,6 +347,9 @@ impl<J: Journal> Site<J> {
             self.settled.hold_open(SCRIPTLESS, before);
         } else {
             self.settled.release(SCRIPTLESS);
+        }
+        for txn in self.converge.take_deferred() {
+            self.settled.hold_open(DEFERRED | txn, before);
         }
         if repairs.is_empty() {
             return;

@@ -334,6 +334,14 @@ impl Held {
         steps.any(|step| matches!(step.effect, Effect::StreamAdd { .. }))
     }
 
+    /// The last transaction on its way that begins the key anew.
+    pub fn restarts_in(&self) -> Option<TxnId> {
+        let mut flights = self.in_flight.iter().rev();
+        flights
+            .find(|flight| flight.restart.is_some())
+            .map(|flight| flight.txn)
+    }
+
     /// Whether something is on its way that can undo a client's write.
     pub fn repairs(&self) -> bool {
         let is_repair =

@@ -84,6 +84,14 @@ impl KeyState {
             self.waiting_for = arbiter;
             return Repair::default();
         }
+        let behind = self.held.restarts_in();
+        if behind.is_some() {
+            // However much arrives meanwhile is one more replay, not as many.
+            return Repair {
+                behind,
+                ..Repair::default()
+            };
+        }
         let mut repair = self.submit_restart(&canonical, begun, txn);
         self.repair_expiry(txn, &mut repair);
         repair
