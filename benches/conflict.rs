@@ -24,6 +24,7 @@ const LAG: u64 = 32;
 /// Of so many operations of a site one is on this key.
 const OF_ALL: u64 = 3;
 const MEANS: Means = Means {
+    replay_max: 256,
     may_script: true,
     field_times: FieldTimes::Whole,
 };

@@ -16,6 +16,10 @@ use crate::command::{EffectClass, FieldTimes};
 /// Losses kept for whoever writes them down.
 const LOSSES_MAX: usize = 1024;
 
+/// So many operations of one key are replayed, unless something else is set. A replay of as many takes a database about
+/// as long as a value of a hundred elements that is sent and taken in.
+pub const REPLAY_MAX: usize = 256;
+
 /// One key's share of an operation, as it is found in the history.
 #[derive(Debug, Clone)]
 pub struct KeyOperation {
@@ -127,6 +131,7 @@ impl Converge {
             means: Means {
                 may_script: true,
                 field_times: FieldTimes::None,
+                replay_max: REPLAY_MAX,
             },
             tells: false,
             taken_over: None,
@@ -203,6 +208,11 @@ impl Converge {
             due.extend(site.map(|site| (site, key.db(), key.key().clone())));
         });
         due
+    }
+
+    /// So many operations of one key are replayed at most, where its value can be sent instead.
+    pub fn set_replay_max(&mut self, replay_max: usize) {
+        self.means.replay_max = replay_max;
     }
 
     /// Whether the database lets us run scripts, without which streams may have to wait; gives what was so before.

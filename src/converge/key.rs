@@ -32,7 +32,7 @@ use super::operation::Operation;
 use super::pieces::needs_replay;
 use super::render::{render, unconditional};
 use super::replay::Root;
-use crate::causality::{Dot, SiteIx};
+use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::FieldTimes;
 use crate::command::effect::Effect;
 use crate::command::entries::Trim;
@@ -63,13 +63,13 @@ pub struct KeyState {
     /// Since when, and when that site was last reminded; Unix milliseconds.
     waiting_since_ms: u64,
     reminded_ms: u64,
-    /// That site does not know that anybody waits: it is asked at once.
+    /// That site may not know that anybody waits: it is asked at once.
     asks: bool,
     dirty: bool,
     /// How many operations and ghosts there are when it is next tried to fold some.
     fold_at: usize,
-    /// Something was folded here that another site may still go by.
-    has_folded: bool,
+    /// What was stable when something was on its way, so that nothing could be folded.
+    fold_next: Option<Vector>,
     /// An earlier run may have passed over operations of others, because the key waited for a value.
     doubtful: bool,
     /// Delivered, and neither submitted nor made up for by a repair.
@@ -84,6 +84,8 @@ pub struct Means {
     pub may_script: bool,
     /// Expiry times of hash fields.
     pub field_times: FieldTimes,
+    /// So many operations of one key are replayed at most, where its value can be sent instead.
+    pub replay_max: usize,
 }
 
 /// What to submit for a key, in one marked transaction.
@@ -126,7 +128,7 @@ impl KeyState {
             asks: false,
             dirty: false,
             fold_at: 0,
-            has_folded: false,
+            fold_next: None,
             doubtful: false,
             pending: BTreeSet::new(),
             losses: Vec::new(),
@@ -176,6 +178,15 @@ impl KeyState {
     pub fn demand_state(&mut self, by: Option<SiteIx>) {
         self.demanded = true;
         self.demanded_by = by;
+    }
+
+    /// Whether a value has been sent by this site, or is about to be, that somebody has yet to receive who holds so many
+    /// of its operations.
+    pub fn has_sent(&self, me: SiteIx, holds: Seq) -> bool {
+        let is_new = |op: &Operation| {
+            matches!(op.effect, Effect::Restore { .. }) && op.dot.site == me && op.dot.seq > holds
+        };
+        self.snapshot || self.operations.iter().any(is_new)
     }
 
     /// Whether something happened to it since it was compared.
@@ -415,22 +426,25 @@ impl KeyState {
             self.waiting_since_ms = now_ms;
         }
         if before != self.waiting_for {
-            // Otherwise that site sees for itself that the value has to be shipped.
-            // Unless, after a restart here, it has long forgotten what is unstable here, or still replays on what is
-            // forgotten here, or only this database went where no element leads back from.
-            let may_not_see = self.held.actual().trace.is_none()
-                || self.has_folded
-                || self.operations.iter().any(|op| op.contested)
-                || self.is_elementwise();
-            self.asks = self.waiting_for.is_some() && may_not_see;
+            // It may not see for itself that the value has to be sent: it still goes by what is forgotten here.
+            self.asks = self.waiting_for.is_some();
         }
         self.snapshot = repair.ship_state;
         repair
     }
 
     fn compare(&mut self, me: SiteIx, txn: TxnId, means: Means) -> Repair {
+        let behind = self.held.restarts_in();
+        if behind.is_some() {
+            // However much arrives meanwhile is looked at once, and is one more replay at most.
+            return Repair {
+                behind,
+                ..Repair::default()
+            };
+        }
         let may_script = means.may_script;
         self.learn_what_was_told();
+        self.fold_as_put_off();
         let demanded = std::mem::take(&mut self.demanded);
         let needs_script = |effect: &Effect| matches!(effect, Effect::StreamSplice(_));
         let by_element = self.is_elementwise();
@@ -461,7 +475,7 @@ impl KeyState {
             (self.waiting_for, self.demanded) = (Some(me), demanded);
             return Repair::default();
         }
-        self.replay(me, txn, by_element, demanded)
+        self.replay((me, means.replay_max), txn, by_element, demanded)
     }
 
     /// Whether the rules by element give what it should hold.

@@ -167,10 +167,7 @@ impl Life {
                 .iter()
                 .filter(|other| other.dot != op.dot && op.is_after(other)),
         );
-        let found = match kind {
-            Kind::Text if is_whole_left(&past) => Kind::Other,
-            _ => self.found_in(&past),
-        };
+        let found = left_by(self.base(), &past, kind).kind;
         let is_gone = match found {
             Kind::Absent => true,
             Kind::Unknown | Kind::Other => false,
@@ -180,22 +177,7 @@ impl Life {
             return is_gone;
         }
         past.push(op);
-        self.found_in(&past) == Kind::Absent
-    }
-
-    /// The type that these leave. What is done to a stream's groups or within a list leaves it there, though the rules by
-    /// element take it for another type.
-    fn found_in(&self, past: &[&Operation]) -> Kind {
-        let found = |past: &[&Operation]| match past.is_empty() {
-            true => self.base().kind,
-            false => evaluate_value(self.base(), past).kind,
-        };
-        let is_named = |op: &&Operation| kind_of(&op.effect) != Kind::Other;
-        let named: Vec<&Operation> = past.iter().copied().filter(is_named).collect();
-        match found(&named) {
-            kind @ (Kind::Stream | Kind::List) => kind,
-            _ => found(past),
-        }
+        left_by(self.base(), &past, kind).kind == Kind::Absent
     }
 
     /// Whether the key can be known to have gone. On a base that is not known, removals of elements tell nothing.
@@ -311,8 +293,9 @@ impl Life {
         });
         let gone: Vec<&Operation> = folded.iter().chain(&ghosts).collect();
         if !gone.is_empty() {
-            self.base = evaluate_value(&self.base, &gone);
-            self.read = self.read.as_ref().map(|read| evaluate_value(read, &gone));
+            let kind = self.presence.kind();
+            self.base = left_by(&self.base, &gone, kind);
+            self.read = self.read.as_ref().map(|read| left_by(read, &gone, kind));
         }
         self.forget(seen, kept);
     }
@@ -347,6 +330,28 @@ impl Life {
 /// What was read of it counts where it is not hidden.
 fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: bool) -> &'a Content {
     read.filter(|_| !is_hidden).unwrap_or(folded)
+}
+
+/// What these leave of a base. What is done to a stream's groups or within a list, and to a string as a whole, leaves it
+/// there, though the rules by element take it for another type.
+fn left_by(base: &Content, operations: &[&Operation], kind: Kind) -> Content {
+    let left = |operations: &[&Operation]| match operations.is_empty() {
+        true => base.clone(),
+        false => evaluate_value(base, operations),
+    };
+    if kind == Kind::Text && is_whole_left(operations) {
+        return Content {
+            kind: Kind::Other,
+            ..Content::unknown()
+        };
+    }
+    let is_named = |op: &&Operation| kind_of(&op.effect) != Kind::Other;
+    let named: Vec<&Operation> = operations.iter().copied().filter(is_named).collect();
+    let without = left(&named);
+    match without.kind {
+        Kind::Stream | Kind::List => without,
+        _ => left(operations),
+    }
 }
 
 /// Whether these, which no other type fights with, include a command on a string as a whole, and no DEL behind it.

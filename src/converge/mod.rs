@@ -31,7 +31,7 @@ pub mod replay;
 mod settled;
 mod window;
 
-pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, Verdict};
+pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, REPLAY_MAX, Verdict};
 pub use key::{KeyState, Means, Repair, Took, TxnId};
 pub use losses::{Loss, Rule};
 pub use operation::Operation;

@@ -86,7 +86,7 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
 
 /// The shipped value that a replay starts from. One that has not seen a DEL is none: it holds what the DEL saw, and what
 /// the DEL did not see survives, though that value has it as well.
-fn root_state(operations: &[Operation]) -> Option<&Operation> {
+pub(super) fn root_state(operations: &[Operation]) -> Option<&Operation> {
     let state = latest_state(operations).map(|at| &operations[at])?;
     let mut deletions = operations.iter().filter(|op| op.effect == Effect::Del);
     deletions.all(|op| state.sees(op.dot)).then_some(state)

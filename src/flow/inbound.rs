@@ -89,8 +89,9 @@ impl<J: Journal> Site<J> {
     /// Another site waits for a key's value: it is read and becomes an operation of this site.
     pub fn pulled(&mut self, by: SiteIx, db: u32, key: &Bytes) {
         let fingerprint = self.past.fingerprints.of(db, key);
+        let holds = self.peers.get(by).held.get(self.me);
         self.converge
-            .demand_state((fingerprint, db, key), by, &mut self.past);
+            .demand_state((fingerprint, db, key), (by, holds), &mut self.past);
         self.settle_now();
     }
 

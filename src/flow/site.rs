@@ -13,7 +13,7 @@ use super::restore::Restore;
 use super::txn::{Outcome, Reader, Txn};
 use crate::causality::{Clock, Dot, Hlc, Roster, SiteIx, Vector};
 use crate::command::{FieldTimes, Learned};
-use crate::converge::{Converge, KeyRepair, Settled, TxnId};
+use crate::converge::{Converge, KeyRepair, REPLAY_MAX, Settled, TxnId};
 use crate::echo::Marker;
 use crate::op::{Builder, Fingerprinter, REPLICATION_ID_BYTES, Source};
 
@@ -32,6 +32,8 @@ pub struct Settings {
     pub swap_by_snapshot: bool,
     /// Whether values of modules' own types, which nobody here can check, are taken from other sites.
     pub restore_modules: bool,
+    /// So many operations of one key in conflict are executed again at most, before its value is sent instead.
+    pub replay_max: usize,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             propagate_flush: true,
             swap_by_snapshot: true,
             restore_modules: false,
+            replay_max: REPLAY_MAX,
         }
     }
 }
@@ -140,6 +143,8 @@ impl<J: Journal> Site<J> {
             rdb_version: 0,
             field_times: FieldTimes::None,
         };
+        let mut converge = Converge::telling_pops(me);
+        converge.set_replay_max(settings.replay_max);
         Site {
             me,
             settings,
@@ -151,7 +156,7 @@ impl<J: Journal> Site<J> {
             submitted: Vector::zero(sites),
             settled: Settled::default(),
             peers: Peers::new(sites),
-            converge: Converge::telling_pops(me),
+            converge,
             past: Past::new(journal, Fingerprinter::new(database_id), me, sites, dumps),
             reading: Reading::default(),
             builder: Builder::default(),

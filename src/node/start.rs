@@ -360,6 +360,7 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         propagate_flush: settings.flush == FlushPolicy::Propagate,
         swap_by_snapshot: settings.swapdb == SwapPolicy::Snapshot,
         restore_modules: settings.restore_modules == ModulePolicy::Allow,
+        ..crate::flow::Settings::default()
     };
     let mut site = Site::new(roster.clone(), &settings.database_id, writer, flow, logs);
     let memory_max = usize::try_from(settings.window.memory_max).unwrap_or(usize::MAX);

@@ -261,6 +261,7 @@ fn host(random: &mut Random) -> HostSettings {
             transaction_commands_max: if small { 1 + random.below(4) as usize } else { 512 },
             transaction_bytes_max: if small { 200 } else { 1 << 18 },
             in_flight_bytes_max: random.pick(&[100, 1_000, 1 << 20]),
+            replay_max: if small { 3 } else { Settings::default().replay_max },
             ..Settings::default()
         },
         skew_ms: random.pick(&[0, 0, 3, 40, 500]),

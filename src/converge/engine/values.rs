@@ -3,22 +3,26 @@
 use bytes::Bytes;
 
 use super::{Converge, History, KeyOperation};
-use crate::causality::{Dot, SiteIx};
+use crate::causality::{Dot, Seq, SiteIx};
 use crate::command::took;
 use crate::converge::key::{KeyState, TxnId};
 
 impl Converge {
-    /// Another site demands the value of a key: it is shipped by the next [`Converge::settle`], in conflict or not.
+    /// Another site, which holds so many operations of this one, demands the value of a key: it is shipped by the next
+    /// [`Converge::settle`], in conflict or not.
     pub fn demand_state(
         &mut self,
         (fingerprint, db, key): (u64, u32, &Bytes),
-        by: SiteIx,
+        (by, holds): (SiteIx, Seq),
         history: &mut impl History,
     ) {
         self.open(fingerprint, history);
-        let place = (fingerprint, db, key);
-        self.conflicts
-            .enter_key(place, |state| state.demand_state(Some(by)));
+        let (me, place) = (self.me, (fingerprint, db, key));
+        self.conflicts.enter_key(place, |state| {
+            if !state.has_sent(me, holds) {
+                state.demand_state(Some(by));
+            }
+        });
         self.compare(fingerprint, db, key);
     }
 

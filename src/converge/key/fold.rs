@@ -17,10 +17,13 @@ use crate::converge::losses::{Loss, Rule};
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
-use crate::converge::replay::{Root, canonical};
+use crate::converge::replay::{Root, canonical, root_state};
 
 /// A key with fewer operations is folded whenever it can be.
 const FOLD_ALWAYS: usize = 32;
+
+/// A key with as many is folded at the next moment without anything on its way.
+const PUT_OFF: usize = 8;
 
 /// From so many pushes and pops on, some are folded although others have not seen them.
 const BUSY_LIST: usize = 256;
@@ -28,12 +31,11 @@ const BUSY_LIST: usize = 256;
 impl KeyState {
     /// Drops operations that nothing can conflict with any more; true when the whole key is settled.
     pub fn prune(&mut self, stable: &Vector) -> bool {
-        if self.is_in_flight()
-            || self.snapshot
-            || self.listed.is_reading
-            || self.waiting_for.is_some()
-            || self.dirty
-        {
+        if self.is_in_flight() {
+            self.put_off_fold(stable);
+            return false;
+        }
+        if self.snapshot || self.listed.is_reading || self.waiting_for.is_some() || self.dirty {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
@@ -48,6 +50,7 @@ impl KeyState {
                 self.merge_counts(stable);
                 self.settle_entries(stable);
             } else {
+                self.fold_into_values(stable);
                 self.fold_replayed(stable);
             }
             self.fold_at = match self.size() {
@@ -82,7 +85,6 @@ impl KeyState {
             return;
         }
         self.tell_passed(stable);
-        self.has_folded = true;
         self.operations = kept;
         self.life.restart(stable, &self.operations);
         let done: Vec<Dot> = canonical(&self.operations)
@@ -108,6 +110,63 @@ impl KeyState {
             trace: Some((Root::Base, done)),
             ..Actual::base()
         };
+    }
+
+    /// A key that is written all the time always has something on its way when others have seen more.
+    fn put_off_fold(&mut self, stable: &Vector) {
+        if let Some(next) = &mut self.fold_next {
+            next.clone_from(stable);
+        } else if self.size() >= PUT_OFF {
+            self.fold_next = Some(stable.clone());
+        }
+    }
+
+    /// What could not be folded while something was on its way.
+    pub(super) fn fold_as_put_off(&mut self) {
+        if !self.is_in_flight()
+            && let Some(stable) = self.fold_next.take()
+        {
+            self.fold_into_values(&stable);
+        }
+    }
+
+    /// What is stable and in all values that were sent is replayed no more: one of these, or of those still to come, is
+    /// where a replay begins, and they have it. What a pop took is told by all that it has seen, and where a stream's
+    /// entry stands by what the value had, so those stay.
+    fn fold_into_values(&mut self, stable: &Vector) {
+        let is_told_by_all = |op: &Operation| {
+            matches!(op.effect, Effect::ListPop { .. } | Effect::ListTook { .. })
+                || kind_of(&op.effect) == Kind::Stream
+        };
+        if off(Mutation::FoldStable)
+            || root_state(&self.operations).is_none()
+            || self.operations.iter().any(is_told_by_all)
+        {
+            return;
+        }
+        let mut seen = stable.clone();
+        // A value that has not seen a removal is none: then what the removal has not seen stays.
+        let may_begin = |op: &&Operation| match op.effect {
+            Effect::Restore { .. } => true,
+            Effect::Del => !stable.includes(op.dot),
+            _ => false,
+        };
+        self.operations.iter().filter(may_begin).for_each(|op| {
+            seen.meet(&op.past);
+        });
+        let (folded, kept): (Vec<Operation>, Vec<Operation>) = std::mem::take(&mut self.operations)
+            .into_iter()
+            .partition(|op| seen.includes(op.dot));
+        self.operations = kept;
+        if folded.is_empty() {
+            return;
+        }
+        self.life.fold(&seen, &folded, &self.operations);
+        self.base = Content::unknown();
+        self.listed.views.forget(&seen);
+        self.forget_unread(&seen);
+        self.pending.retain(|dot| !seen.includes(*dot));
+        self.forget_in_trace();
     }
 
     /// Tells the entries that groups have passed among what leaves.
@@ -164,7 +223,6 @@ impl KeyState {
         if folded.is_empty() {
             return;
         }
-        self.has_folded = true;
         self.base = evaluate(&self.base, &folded, &ended);
         self.listed.views.forget(&seen);
         self.forget_unread(&seen);

@@ -11,7 +11,7 @@ use super::popped::Popped;
 use super::{KeyState, Repair, TxnId};
 use crate::causality::{Dot, SiteIx};
 use crate::command::effect::Effect;
-use crate::converge::content::{Content, Expiry};
+use crate::converge::content::{Content, Expiry, Kind, kind_of};
 use crate::converge::difference::difference;
 use crate::converge::evaluate::evaluate_value;
 use crate::converge::operation::Operation;
@@ -30,7 +30,13 @@ struct Begun {
 }
 
 impl KeyState {
-    pub(super) fn replay(&mut self, me: SiteIx, txn: TxnId, out_of_reach: bool, demanded: bool) -> Repair {
+    pub(super) fn replay(
+        &mut self,
+        (me, replay_max): (SiteIx, usize),
+        txn: TxnId,
+        out_of_reach: bool,
+        demanded: bool,
+    ) -> Repair {
         let canonical = canonical(&self.operations);
         let trace = self.held.expected().trace.clone();
         let order: Vec<Dot> = canonical
@@ -47,7 +53,13 @@ impl KeyState {
         let arbiter = arbiter(&self.operations, &canonical.order);
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
-        if demanded || arbiter == Some(me) && (tainted || lost) {
+        // A key that is never at rest would be replayed from ever further back. Where a stream's entry stands is told by
+        // what the value had.
+        let is_of_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
+        let is_long = canonical.order.len() > replay_max
+            && !self.is_in_flight()
+            && !self.operations.iter().any(is_of_stream);
+        if demanded || arbiter == Some(me) && (tainted || lost || is_long) {
             if self.held.adds_entries() || self.held.repairs() {
                 self.demanded = demanded;
                 return Repair::default();
@@ -83,14 +95,6 @@ impl KeyState {
         if unknown_root || tainted {
             self.waiting_for = arbiter;
             return Repair::default();
-        }
-        let behind = self.held.restarts_in();
-        if behind.is_some() {
-            // However much arrives meanwhile is one more replay, not as many.
-            return Repair {
-                behind,
-                ..Repair::default()
-            };
         }
         let mut repair = self.submit_restart(&canonical, begun, txn);
         self.repair_expiry(txn, &mut repair);
@@ -173,12 +177,12 @@ impl KeyState {
     /// `in_order`, nothing of what stands behind it has been executed.
     fn again(&self, at: usize, canonical: &Canonical, in_order: bool) -> (Bytes, Step) {
         let op = &self.operations[at];
-        let state = self.state_at(canonical.root);
         // What a reset took is not there, though an entry with its id may be that is to go.
         let kept = || {
             let others = canonical.order.iter();
             let beside = others.take_while(|&&other| !in_order || other != at);
             let beside = beside.map(|&other| &self.operations[other]);
+            let state = self.state_at(canonical.root);
             let shipped = |other: &&Operation| state.is_some_and(|state| state.sees(other.dot));
             entries::unseen(op, beside.chain(self.operations.iter().filter(shipped)))
         };
@@ -212,6 +216,9 @@ impl KeyState {
     /// may have executed it as it came, with nothing in conflict any more.
     fn popped_again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Option<Effect> {
         let op = &self.operations[at];
+        if !matches!(op.effect, Effect::ListPop { .. }) {
+            return None;
+        }
         let is_told = self.listed.views.is_told(op.dot);
         let state = self.state_at(canonical.root);
         let again = list::replayed(op, state.map(|op| op.past.as_ref()), is_told)?;

@@ -11,6 +11,7 @@ use crate::resp::encode;
 const ME: SiteIx = SiteIx(0);
 
 const MEANS: Means = Means {
+    replay_max: 256,
     may_script: true,
     field_times: FieldTimes::Whole,
 };

@@ -238,7 +238,7 @@ impl World {
             let fingerprint = fingerprint.parse().unwrap();
             self.before = self.sites[site.at()].observed.clone();
             let repairs = self.with_converge(site.at(), None, |converge, lookup, next| {
-                converge.demand_state((fingerprint, db, &key), SiteIx(at as u8), lookup);
+                converge.demand_state((fingerprint, db, &key), (SiteIx(at as u8), 0), lookup);
                 converge.settle(next)
             });
             self.submit(site.at(), None, repairs);
