@@ -287,7 +287,18 @@ impl KeyState {
             .iter()
             .flat_map(|flight| flight.steps.iter().filter_map(|step| step.dot))
             .collect();
-        let executed = |op: &&Operation| op.dot != arrived && !flying.contains(&op.dot);
+        let trace = self.held.actual().trace.as_ref();
+        let told = trace.map(|(root, done)| (root.state(), done.iter().copied().collect::<BTreeSet<Dot>>()));
+        // What a repair on its way stands for has not been executed, and a trace tells of no removal and no time.
+        let is_told = |op: &Operation| {
+            told.as_ref().is_none_or(|(root, done)| {
+                matches!(op.effect, Effect::Del | Effect::Expire { .. })
+                    || *root == Some(op.dot)
+                    || done.contains(&op.dot)
+            })
+        };
+        let is_missing = |dot: &Dot| *dot == arrived || flying.contains(dot) || self.pending.contains(dot);
+        let executed = |op: &&Operation| !is_missing(&op.dot) && is_told(op);
         let mut known = self.operations.iter().filter(executed).peekable();
         // Where all that is known followed the flush, and no repair of ours did, the key began with the first of them.
         let follows = known.peek().is_some()

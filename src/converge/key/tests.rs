@@ -164,6 +164,24 @@ fn flushes_that_meet_a_key_late_undo_no_repair() {
     assert_eq!(commands(&key.reconcile(ME, 3, 0, MEANS)), want);
 }
 
+/// The pop is in hand while the list is read, and a push comes that has not seen the flush before the list's first.
+#[test]
+fn a_flush_that_meets_a_key_late_makes_nothing_executed_that_is_still_in_hand() {
+    let mut key = key();
+    key.executed(op(1, 2, [0, 1, 0], 2, "LPUSH k a"));
+    key.executed(op(0, 1, [0, 2, 0], 4, "LPUSH k b"));
+    key.delivered(op(1, 3, [0, 2, 0], 3, "RPOP k"));
+    assert!(key.reconcile(ME, 1, 0, MEANS).read);
+    let arrived = op(2, 1, [0; 3], 3, "LPUSH k c");
+    let dot = arrived.dot;
+    key.delivered(arrived);
+    key.flushed_before(op(1, 1, [0; 3], 1, "DEL k"), dot);
+    key.echoed(1, &[]);
+    key.read(Some(&[Bytes::from_static(b"b"), Bytes::from_static(b"a")]));
+    let want = ["LINSERT k AFTER b c", "LREM k 1 a"];
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), want);
+}
+
 /// The operations that are kept: number, and by how much they count.
 fn counts(key: &KeyState) -> Vec<(u8, u64, Option<i64>)> {
     let told = |op: &Operation| match op.effect {
