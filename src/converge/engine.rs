@@ -1,5 +1,6 @@
 //! The window and the keys in conflict, together.
 
+mod flushes;
 mod values;
 
 use bytes::Bytes;
@@ -111,6 +112,8 @@ pub struct Converge {
     means: Means,
     /// Whether the other sites can be told what pops took.
     tells: bool,
+    /// What emptied whole databases and is not stable, or one of them.
+    flushes: Vec<(Operation, Option<u32>)>,
     /// What had been executed when this run took over from an earlier one.
     taken_over: Option<Vector>,
 }
@@ -134,6 +137,7 @@ impl Converge {
                 replay_max: REPLAY_MAX,
             },
             tells: false,
+            flushes: Vec::new(),
             taken_over: None,
         }
     }
@@ -405,60 +409,6 @@ impl Converge {
             .look(arrival.fingerprint, arrival.dot.site, arrival.class, arrival.past)
     }
 
-    /// Adds an operation that empties whole databases to every key that it is concurrent with. With `txn` it
-    /// is on its way in that transaction, without it has been executed.
-    pub fn flush(
-        &mut self,
-        operation: &Operation,
-        only_db: Option<u32>,
-        txn: Option<TxnId>,
-        history: &mut impl History,
-    ) -> Vec<(u64, u32, Bytes)> {
-        // Without an answer the fault is kept, and nothing is submitted.
-        let concurrent = self.window.keys_concurrent_with(&operation.past);
-        for fingerprint in concurrent.unwrap_or_default() {
-            self.materialise(fingerprint, history);
-        }
-        let mut touched = Vec::new();
-        self.conflicts.change_each(|fingerprint, key| {
-            if only_db.is_some_and(|db| db != key.db()) {
-                return;
-            }
-            match txn {
-                Some(txn) => key.submitted(operation.clone(), txn),
-                None => key.executed(operation.clone()),
-            }
-            touched.push((fingerprint, key.db(), key.key().clone()));
-        });
-        touched
-    }
-
-    /// Adds an operation that empties whole databases, and has been executed or submitted, to one key.
-    pub fn meet(
-        &mut self,
-        fingerprint: u64,
-        db: u32,
-        key: &Bytes,
-        (arrived, flush): (Dot, &Operation),
-        history: &mut impl History,
-    ) {
-        if !self.conflicts.contains(fingerprint) {
-            self.materialise(fingerprint, history);
-        }
-        let place = (fingerprint, db, key);
-        self.conflicts.enter_key(place, |state| {
-            let is_known = |op: &Operation| op.dot == flush.dot || op.supersedes(flush);
-            if state.operations().iter().any(is_known) {
-                return;
-            }
-            match history.in_flight(flush.dot, fingerprint, db, key) {
-                Some(txn) => state.submitted(flush.clone(), txn),
-                None => state.flushed_before(flush.clone(), arrived),
-            }
-        });
-        self.compare(fingerprint, db, key);
-    }
-
     /// Puts a key in conflict, with everything unstable on it.
     pub fn materialise(&mut self, fingerprint: u64, history: &mut impl History) {
         self.counters.conflicts += 1;
@@ -488,6 +438,7 @@ impl Converge {
             self.conflicts.change(fingerprint, doubt);
         }
         self.enter(fingerprint, later);
+        self.recall_flushes(fingerprint, history);
     }
 
     fn enter(&mut self, fingerprint: u64, found: Vec<(Option<TxnId>, u32, Bytes, Operation)>) {
@@ -594,6 +545,7 @@ impl Converge {
         self.conflicts = Contested::default();
         self.contested.clear();
         self.dirty.clear();
+        self.flushes.clear();
     }
 
     /// Lets go of what is stable and settled.

@@ -305,7 +305,8 @@ impl KeyState {
             && matches!(self.held.actual().trace, Some((Root::Base, _)))
             && known.clone().all(|op| op.sees(flush.dot));
         // What a DEL took was gone before, and what came behind it need not be told in operations alone: repairs may.
-        if follows || known.any(|op| op.effect != Effect::Del && flush.sees(op.dot)) {
+        let has_taken = known.any(|op| op.effect != Effect::Del && flush.sees(op.dot));
+        if (follows || has_taken) && !self.doubtful {
             let mut actual = Actual {
                 content: Content::absent(),
                 trace: Some((Root::Empty, Vec::new())),
@@ -320,6 +321,18 @@ impl KeyState {
             *self.held.actual_mut() = actual;
         }
         self.add(flush);
+    }
+
+    /// Whether this operation, which emptied the whole database, has seen more of the key than that it was deleted.
+    pub fn was_emptied_by(&self, flush: &Operation) -> bool {
+        let mut operations = self.operations.iter();
+        operations.any(|op| op.effect != Effect::Del && flush.sees(op.dot))
+    }
+
+    /// Whether it is among the operations, or what takes its place.
+    pub fn knows_flush(&self, flush: &Operation) -> bool {
+        let is_known = |op: &Operation| op.dot == flush.dot || op.supersedes(flush);
+        self.operations.iter().any(is_known)
     }
 
     fn add(&mut self, mut op: Operation) {

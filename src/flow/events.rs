@@ -192,7 +192,7 @@ impl<J: Journal> Site<J> {
             past: &self.running,
         };
         self.converge.local(arrival, &mut self.past);
-        if !self.flushes.is_empty() {
+        if !self.converge.flushes().is_empty() {
             let before = self.running.clone();
             self.meet_flushes(dot, &before);
         }
@@ -226,7 +226,6 @@ impl<J: Journal> Site<J> {
         };
         let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
         self.meet_earlier_flushes(&operation, &touched);
-        self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
         }
@@ -234,8 +233,8 @@ impl<J: Journal> Site<J> {
 
     /// Keys that came into conflict by a FLUSH take in those that were executed or submitted before it.
     pub(super) fn meet_earlier_flushes(&mut self, flush: &Operation, touched: &[(u64, u32, Bytes)]) {
-        for (earlier, only_db) in self.flushes.clone() {
-            if flush.past.includes(earlier.dot) {
+        for (earlier, only_db) in self.converge.flushes().to_vec() {
+            if earlier.dot == flush.dot || flush.past.includes(earlier.dot) {
                 continue;
             }
             for (fingerprint, db, key) in touched {
@@ -249,12 +248,12 @@ impl<J: Journal> Site<J> {
 
     /// An operation that arrives while a FLUSH concurrent with it is unstable: its key takes the FLUSH in.
     pub(super) fn meet_flushes(&mut self, dot: Dot, past: &Vector) {
-        if self.flushes.is_empty() || off(Mutation::FlushMeets) {
+        if self.converge.flushes().is_empty() || off(Mutation::FlushMeets) {
             return;
         }
         let stable = self.peers.stability.stable().clone();
-        self.flushes.retain(|(flush, _)| !stable.includes(flush.dot));
-        for (flush, only_db) in self.flushes.clone() {
+        self.converge.forget_flushes(&stable);
+        for (flush, only_db) in self.converge.flushes().to_vec() {
             if past.includes(flush.dot) || flush.past.includes(dot) {
                 continue;
             }

@@ -470,7 +470,6 @@ impl<J: Journal> Site<J> {
             }
         }
         self.meet_earlier_flushes(&operation, &touched);
-        self.flushes.push((operation, only_db));
         for (fingerprint, db, key) in touched {
             self.converge.compare(fingerprint, db, &key);
         }

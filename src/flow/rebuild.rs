@@ -113,7 +113,6 @@ impl<J: Journal> Site<J> {
             if let Some((operation, only_db)) = self.past.flush_of(dot) {
                 let touched = self.converge.flush(&operation, only_db, None, &mut self.past);
                 self.meet_earlier_flushes(&operation, &touched);
-                self.flushes.push((operation, only_db));
             }
             return;
         }

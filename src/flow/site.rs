@@ -112,7 +112,6 @@ pub struct Site<J> {
     pub(super) counters: Counters,
     pub(super) marks: Marks,
     pub(super) restore: Restore,
-    pub(super) flushes: Vec<(crate::converge::Operation, Option<u32>)>,
 }
 
 /// What holds the settled point back until an earlier run's repairs are known.
@@ -174,7 +173,6 @@ impl<J: Journal> Site<J> {
             counters: Counters::default(),
             marks: Marks::default(),
             restore: Restore::new(sites),
-            flushes: Vec::new(),
             roster,
         }
     }

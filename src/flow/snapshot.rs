@@ -385,7 +385,6 @@ impl<J: Journal> Site<J> {
         self.unsent = 0;
         self.in_flight_bytes = 0;
         self.settled = Settled::default();
-        self.flushes.clear();
         self.marks.forget();
         self.past.observed.clone_from(&observed);
         self.running.clone_from(&observed);
