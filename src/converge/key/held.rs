@@ -207,6 +207,7 @@ impl Actual {
             if let Some(removed) = removed {
                 let content = std::mem::replace(&mut self.content, Content::unknown());
                 self.content = content.after(removed);
+                self.popped.executed(removed, None, None, true);
                 self.trace = (*removed == Effect::Del).then(|| (Root::Empty, Vec::new()));
             }
         }

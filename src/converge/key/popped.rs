@@ -22,10 +22,10 @@ pub(super) enum Form {
     Removal(Bytes),
 }
 
-/// A list whose root is a value that was sent, and what pops took.
+/// A list that began with a value that was sent, or with nothing, and what pops took.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Popped {
-    /// What stands on that value; where the rules by element hold, the content knows it.
+    /// What stands on that; where the rules by element hold, the content knows it.
     list: Option<Sequence>,
     /// In the order of their execution; shared, for what is held is copied to foresee what will be.
     forms: Vec<(Dot, Rc<Form>)>,
@@ -59,6 +59,7 @@ impl Popped {
         match effect {
             Effect::Expire { .. } | Effect::ListTook { .. } => {}
             Effect::Restore { payload, .. } => self.list = dot.and_then(|dot| of_dump(payload, dot)),
+            Effect::Del => self.list = Some(Sequence::default()),
             Effect::ListPush { .. }
             | Effect::ListPop { .. }
             | Effect::ListInsert { .. }
@@ -66,6 +67,7 @@ impl Popped {
                 self.list
                     .take_if(|list| took != list.has(effect) || took && !list.change(effect));
             }
+            Effect::Opaque if !took => {}
             _ => self.list = None,
         }
     }

@@ -349,6 +349,38 @@ fn a_trim_is_asked_again_once_what_it_could_not_be_asked_beside_is_gone() {
     assert_eq!(effects([&trim, &del]), first);
 }
 
+/// What another site's trim left of the list is not known, but the own database had nothing that it could trim.
+#[test]
+fn a_pop_that_emptied_a_list_which_began_here_is_told_of() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 2, "DEL k"));
+    key.submitted(op(1, 1, [0; 3], 1, "LTRIM k 1 -1"), 1);
+    key.echoed(1, &took(&[false]));
+    key.executed(op(1, 2, [1, 1, 0], 3, "RPUSH k x"));
+    key.executed_here(op(0, 2, [1, 2, 0], 4, "RPOP k 2"));
+    let told = key.take_told();
+    let values: Vec<_> = told
+        .iter()
+        .flat_map(|(_, told)| told.iter().map(|told| told.value.clone()))
+        .collect();
+    assert_eq!(values, [Some(Bytes::from_static(b"x"))]);
+}
+
+#[test]
+fn a_flush_that_a_key_recalls_leaves_what_had_not_seen_it() {
+    let mut key = key();
+    let flush = op(0, 2, [1, 0, 0], 2, "DEL k");
+    key.executed(op(0, 1, [0; 3], 1, "SADD k gone"));
+    key.executed(op(0, 3, [2, 0, 0], 3, "SADD k new"));
+    key.executed(op(1, 1, [0; 3], 1, "SADD k other"));
+    assert!(key.was_emptied_by(&flush) && !key.knows_flush(&flush));
+    key.flushed_before(flush.clone(), flush.dot);
+    assert!(key.knows_flush(&flush));
+    key.lose_actual();
+    let want = ["DEL k", "SADD k new other"];
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), want);
+}
+
 /// The pop had not seen the `DEL`, and the value that was sent hides what it took; its site tells that it was the push.
 #[test]
 fn a_pop_that_is_told_of_takes_a_push_that_is_hidden_by_what_comes_first_or_last() {
