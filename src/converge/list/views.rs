@@ -74,8 +74,10 @@ enum Deed {
     Pop(Vec<Bytes>),
     /// It removes all that this past includes.
     Reset(Rc<Vector>),
-    /// What it made of all that this past includes is not known, unless it carries a list.
-    Whole(Rc<Vector>, Option<Rc<Vec<Bytes>>>),
+    /// It puts a value in the place of all that this past includes: a list, if that is known.
+    Value(Rc<Vector>, Option<Rc<Vec<Bytes>>>),
+    /// What it made of all that this past includes is not known.
+    Whole(Rc<Vector>),
 }
 
 /// The elements that some operations leave.
@@ -87,6 +89,8 @@ struct View {
     base: Option<Range<usize>>,
     /// In place of a hidden base there is what this operation left, and what that is if it carried it.
     whole: Option<(Dot, Option<Rc<Vec<Bytes>>>)>,
+    /// Commands on the value as a whole that no value which was sent has seen.
+    wholes: Vec<Dot>,
     right: BTreeMap<Bytes, Pushed>,
 }
 
@@ -173,7 +177,7 @@ impl Views {
         let mut found = None;
         let past = || Rc::clone(&op.past);
         let deed = match &op.effect {
-            _ if op.is_state() => Deed::Whole(past(), None),
+            _ if op.is_state() => Deed::Value(past(), None),
             _ if Views::is_reset(op) => Deed::Reset(past()),
             Effect::ListPush { elements, .. } => Deed::Push(elements.clone()),
             Effect::ListPop { left, count, .. } => {
@@ -193,11 +197,11 @@ impl Views {
                 }
                 match &found {
                     Some(found) => Deed::Pop(found.iter().map(|(name, _)| name.clone()).collect()),
-                    None => Deed::Whole(past(), None),
+                    None => Deed::Whole(past()),
                 }
             }
-            Effect::Restore { payload, .. } => Deed::Whole(past(), list_in(payload)),
-            Effect::Opaque | Effect::Derived => Deed::Whole(past(), None),
+            Effect::Restore { payload, .. } => Deed::Value(past(), list_in(payload)),
+            Effect::Opaque | Effect::Derived => Deed::Whole(past()),
             _ => return None,
         };
         self.entries.get_mut(site)?.push(Entry {
@@ -333,6 +337,7 @@ impl View {
             left: BTreeMap::new(),
             base: list.as_ref().map(Sequence::base),
             whole: None,
+            wholes: Vec::new(),
             right: BTreeMap::new(),
         };
         for item in list.iter().flat_map(Sequence::beside) {
@@ -407,14 +412,25 @@ impl View {
                     self.base = Some(0..0);
                 }
             }
-            // Behind what it left stands what it did not see.
-            Deed::Whole(past, list) => {
-                self.retain_unseen(past);
-                let len = list.as_ref().map_or(ENDLESS, |list| list.len());
-                self.base = is_blind.then_some(0..len);
-                self.whole = is_blind.then(|| (dot, list.clone()));
+            // It is executed again on a value that has not seen it.
+            Deed::Value(past, list) => {
+                self.wholes.retain(|dot| !past.includes(*dot));
+                let list = list.as_ref().filter(|_| self.wholes.is_empty());
+                self.put_whole(dot, past, list.cloned(), is_blind);
+            }
+            Deed::Whole(past) => {
+                self.wholes.push(dot);
+                self.put_whole(dot, past, None, is_blind);
             }
         }
+    }
+
+    /// Behind what it left stands what it did not see.
+    fn put_whole(&mut self, dot: Dot, past: &Vector, list: Option<Rc<Vec<Bytes>>>, is_blind: bool) {
+        self.retain_unseen(past);
+        let len = list.as_ref().map_or(ENDLESS, |list| list.len());
+        self.base = is_blind.then_some(0..len);
+        self.whole = is_blind.then_some((dot, list));
     }
 
     /// An element that the database gave out, as others can understand it: what was read of the own database, or was
