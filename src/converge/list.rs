@@ -258,10 +258,10 @@ pub(super) fn of_dump(payload: &Bytes, dot: Dot) -> Option<Sequence> {
     Some(Sequence::of_items(list.iter().enumerate().map(item)))
 }
 
-/// A pop's effect where its operation is executed again, beside others, on what has the past `root`: it takes the
-/// element that it took where it was executed. That is known everywhere if its site told it, of what was pushed at the
+/// A pop's effects where its operation is executed again, beside others, on what has the past `root`: it takes the
+/// elements that it took where it was executed. Those are known everywhere if its site told them, of what was pushed at the
 /// same end since, and of what the value at the root had.
-pub(super) fn replayed(op: &Operation, root: Option<&Vector>, is_told: bool) -> Option<Effect> {
+pub(super) fn replayed(op: &Operation, root: Option<&Vector>, is_told: bool) -> Option<Vec<Effect>> {
     let Effect::ListPop {
         left,
         count,
@@ -270,16 +270,18 @@ pub(super) fn replayed(op: &Operation, root: Option<&Vector>, is_told: bool) -> 
     else {
         return None;
     };
-    let [(name, value)] = &took[..] else {
-        return None;
-    };
-    let is_known = *count == 1 && (end_of(name) == Some(*left) || whole_place(name).is_some());
-    let is_at_root = || root.is_some_and(|root| push_of(name).is_some_and(|dot| root.includes(dot)));
-    if !is_told && (!is_known || is_at_root()) {
+    let is_known = |name: &Bytes| end_of(name) == Some(*left) || whole_place(name).is_some();
+    let is_at_root = |name| root.is_some_and(|root| push_of(name).is_some_and(|dot| root.includes(dot)));
+    // Of several it may not be known everywhere how many there were.
+    let is_one = || *count == 1 && matches!(&took[..], [(name, _)] if is_known(name) && !is_at_root(name));
+    if took.is_empty() || !is_told && !is_one() {
         return None;
     }
-    Some(Effect::ListRemove {
-        left: *left,
-        element: (name.clone(), value.clone()?),
-    })
+    let removal = |(name, value): &(Bytes, Option<Bytes>)| {
+        Some(Effect::ListRemove {
+            left: *left,
+            element: (name.clone(), value.clone()?),
+        })
+    };
+    took.iter().map(removal).collect()
 }

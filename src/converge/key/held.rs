@@ -142,7 +142,8 @@ impl Actual {
             Effect::Set { .. } => self.begin(Root::Empty, vec![dot]),
             Effect::Restore { .. } => self.begin(Root::State(dot), Vec::new()),
             _ => {
-                if let Some((_, done)) = &mut self.trace {
+                // A pop of several elements may have been several removals.
+                if let Some((_, done)) = self.trace.as_mut().filter(|(_, done)| done.last() != Some(&dot)) {
                     done.push(dot);
                 }
             }

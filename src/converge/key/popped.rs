@@ -18,7 +18,7 @@ use crate::converge::list::{Sequence, Taken, of_dump};
 pub(super) enum Form {
     /// As it came: the values that it took, if that is known.
     Pop(Option<Vec<Bytes>>),
-    /// As the removal of this value.
+    /// As the removal of this value, or of several, one by one.
     Removal(Bytes),
 }
 
@@ -73,11 +73,12 @@ impl Popped {
     }
 
     /// How each pop was executed.
-    pub fn forms(&self) -> BTreeMap<Dot, &Form> {
-        self.forms
-            .iter()
-            .map(|(dot, form)| (*dot, form.as_ref()))
-            .collect()
+    pub fn forms(&self) -> BTreeMap<Dot, Vec<&Form>> {
+        let mut forms: BTreeMap<Dot, Vec<&Form>> = BTreeMap::new();
+        for (dot, form) in &self.forms {
+            forms.entry(*dot).or_default().push(form);
+        }
+        forms
     }
 
     /// There is no trace any more, or it begins anew.
@@ -85,15 +86,22 @@ impl Popped {
         self.forms.clear();
     }
 
-    /// Whether a pop that was executed in the one form took there what it takes in the other.
-    pub fn took_as(executed: Option<&Form>, replayed: Option<&Effect>) -> bool {
-        match (executed, replayed) {
-            (Some(Form::Removal(value)), Some(Effect::ListRemove { element, .. })) => *value == element.1,
-            (Some(Form::Pop(Some(values))), Some(Effect::ListRemove { element, .. })) => {
-                *values == [element.1.clone()]
-            }
-            (Some(Form::Removal(_)), None) | (_, Some(_)) => false,
-            (_, None) => true,
+    /// Whether a pop that was executed in these forms took there what it takes in the other.
+    pub fn took_as(executed: &[&Form], replayed: Option<&[Effect]>) -> bool {
+        let removed = executed.iter().filter_map(|form| match form {
+            Form::Removal(value) => Some(value),
+            Form::Pop(_) => None,
+        });
+        let Some(replayed) = replayed else {
+            return removed.count() == 0;
+        };
+        let wanted = replayed.iter().filter_map(|effect| match effect {
+            Effect::ListRemove { element, .. } => Some(&element.1),
+            _ => None,
+        });
+        match executed {
+            [Form::Pop(values)] => values.as_ref().is_some_and(|values| wanted.eq(values)),
+            _ => removed.eq(wanted),
         }
     }
 

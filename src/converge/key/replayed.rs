@@ -168,14 +168,14 @@ impl KeyState {
         for &at in missing {
             self.pending.remove(&self.operations[at].dot);
         }
-        let again = missing.iter().map(|&at| self.again(at, canonical, in_order));
+        let again = missing.iter().flat_map(|&at| self.again(at, canonical, in_order));
         let (commands, steps) = again.unzip();
         self.submit(txn, None, commands, steps)
     }
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
-    /// `in_order`, nothing of what stands behind it has been executed.
-    fn again(&self, at: usize, canonical: &Canonical, in_order: bool) -> (Bytes, Step) {
+    /// `in_order`, nothing of what stands behind it has been executed. A pop of several elements is several commands.
+    fn again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Vec<(Bytes, Step)> {
         let op = &self.operations[at];
         // What a reset took is not there, though an entry with its id may be that is to go.
         let kept = || {
@@ -187,11 +187,20 @@ impl KeyState {
             entries::unseen(op, beside.chain(self.operations.iter().filter(shipped)))
         };
         let step = Step::of(op);
-        let popped = || self.popped_again(at, canonical, in_order);
-        match popped().or_else(|| entries::replayed(op, kept)) {
-            Some(effect) => (render(&self.key, &effect), Step { effect, ..step }),
-            None if op.is_elementwise() => (render(&self.key, &op.effect), step),
-            None => (unconditional(&op.raw), step),
+        let placed = || entries::replayed(op, kept).map(|effect| vec![effect]);
+        let popped = self.popped_again(at, canonical, in_order);
+        match popped.or_else(placed) {
+            Some(effects) => {
+                let steps = effects.into_iter().map(|effect| Step {
+                    effect,
+                    ..step.clone()
+                });
+                steps
+                    .map(|step| (render(&self.key, &step.effect), step))
+                    .collect()
+            }
+            None if op.is_elementwise() => vec![(render(&self.key, &op.effect), step)],
+            None => vec![(unconditional(&op.raw), step)],
         }
     }
 
@@ -208,13 +217,14 @@ impl KeyState {
             let op = &self.operations[at];
             let is_pop = matches!(op.effect, Effect::ListPop { .. });
             let again = || self.popped_again(at, canonical, true);
-            !is_pop || Popped::took_as(forms.get(&op.dot).copied(), again().as_ref())
+            let form = forms.get(&op.dot).map(Vec::as_slice).unwrap_or_default();
+            !is_pop || Popped::took_as(form, again().as_deref())
         })
     }
 
     /// What a pop is executed as, if it is not executed as it came. Where it has seen all that stands before it, others
     /// may have executed it as it came, with nothing in conflict any more.
-    fn popped_again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Option<Effect> {
+    fn popped_again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Option<Vec<Effect>> {
         let op = &self.operations[at];
         if !matches!(op.effect, Effect::ListPop { .. }) {
             return None;
@@ -275,9 +285,10 @@ impl KeyState {
             done: ahead.iter().map(|&at| self.operations[at].dot).collect(),
         };
         for &at in behind {
-            let (command, step) = self.again(at, canonical, true);
-            commands.push(command);
-            steps.push(step);
+            for (command, step) in self.again(at, canonical, true) {
+                commands.push(command);
+                steps.push(step);
+            }
         }
         self.submit(txn, Some(restart), commands, steps)
     }

@@ -381,6 +381,50 @@ fn a_flush_that_a_key_recalls_leaves_what_had_not_seen_it() {
     assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), want);
 }
 
+/// What every site replays: a value of one element, and behind it what these did.
+fn replay_of(operations: &[Operation]) -> Vec<String> {
+    let mut key = key();
+    let mut value = op(0, 1, [0; 3], 2, "RESTORE k 0 payload");
+    value.effect = Effect::Restore {
+        payload: Bytes::from_static(b"\x01\x01\x04e500\t\0\xce\x1e\xf1F(N\xff^"),
+        ttl_unix_ms: None,
+    };
+    key.delivered(value);
+    operations.iter().for_each(|op| key.delivered(op.clone()));
+    commands(&key.reconcile(ME, 1, 0, MEANS))
+}
+
+#[test]
+fn a_value_on_which_a_trim_is_executed_again_does_not_tell_what_a_pop_took() {
+    let trim = op(1, 1, [0; 3], 1, "LTRIM k 0 -2");
+    let push = op(0, 2, [1, 1, 0], 3, "RPUSH k x");
+    let pop = op(2, 1, [2, 1, 0], 4, "LPOP k");
+    let beside = op(0, 3, [2, 1, 0], 5, "LPUSH k y");
+    let want = ["LTRIM k 0 -2", "RPUSH k x", "LPOP k 1", "LPUSH k y"];
+    assert_eq!(replay_of(&[trim, push, pop, beside])[1..5], want);
+}
+
+#[test]
+fn a_pop_of_several_that_is_told_of_takes_each_where_it_is_executed_again() {
+    let mut push = op(1, 1, [1, 0, 0], 3, "LPUSH k x");
+    list::name_elements(&mut push);
+    let pop = op(1, 2, [1, 1, 0], 5, "LPOP k 2");
+    let beside = op(2, 1, [1, 0, 0], 4, "LPUSH k y");
+    let mut told = op(1, 3, [1, 2, 0], 6, "SYNCER.TOOK k 2");
+    let element = |name: Bytes, place: i64, value: &'static [u8]| crate::command::took::Told {
+        name,
+        place: Some(place),
+        value: Some(Bytes::from_static(value)),
+    };
+    let first = push.elements().next().unwrap().clone();
+    told.effect = Effect::ListTook {
+        pop: 2,
+        took: vec![element(first, 0, b"x"), element(Bytes::new(), 1, b"e500")],
+    };
+    let want = ["LPUSH k x", "LPUSH k y", "LREM k 1 x", "LREM k 1 e500"];
+    assert_eq!(replay_of(&[push, pop, beside, told])[1..5], want);
+}
+
 /// The pop had not seen the `DEL`, and the value that was sent hides what it took; its site tells that it was the push.
 #[test]
 fn a_pop_that_is_told_of_takes_a_push_that_is_hidden_by_what_comes_first_or_last() {
