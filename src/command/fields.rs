@@ -17,15 +17,18 @@ pub enum FieldTimes {
     None,
     /// HPEXPIREAT and HPERSIST: Redis 7.4.
     Apart,
-    /// Also HSETEX: Redis 8, Valkey 9.
+    /// Also HSETEX: Redis 8.
     Whole,
+    /// The same, but where the time of an HSETEX is over and the fields are not there, nothing tells of it: Valkey 9.
+    Quiet,
 }
 
 impl FieldTimes {
     /// What this version knows.
     pub fn of(is_valkey: bool, version: (u32, u32)) -> FieldTimes {
         match (is_valkey, version) {
-            (true, (9.., _)) | (false, (8.., _)) => FieldTimes::Whole,
+            (true, (9.., _)) => FieldTimes::Quiet,
+            (false, (8.., _)) => FieldTimes::Whole,
             (false, (7, 4..)) => FieldTimes::Apart,
             _ => FieldTimes::None,
         }
@@ -277,6 +280,6 @@ mod tests {
             ]
         );
         let valkey = [(8, 1), (9, 0)].map(|version| FieldTimes::of(true, version));
-        assert_eq!(valkey, [FieldTimes::None, FieldTimes::Whole]);
+        assert_eq!(valkey, [FieldTimes::None, FieldTimes::Quiet]);
     }
 }

@@ -179,7 +179,7 @@ fn evaluate_elements(
     operations: &[&Operation],
     (cover, enders): (&Cover<'_>, &[Operation]),
 ) {
-    let around = Around::of(operations, cover, enders);
+    let around = Around::of(cover, enders);
     let mut by_element: BTreeMap<&Bytes, Vec<&Operation>> = BTreeMap::new();
     for op in operations.iter().filter(|op| kind_of(&op.effect) == kind) {
         for element in op.elements() {

@@ -6,19 +6,20 @@ use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::{Effect, SetExpiry};
 
-/// The expiry time that the rules prescribe for these operations on top of a base. `enders` are those that
-/// [found the key gone](super::life), whether they are still among the operations or not.
+/// The expiry time that the rules prescribe for these operations on top of a base. The DELs among `enders` are those
+/// that [found the key gone](super::life), whether they are still among the operations or not.
 pub(super) fn register(base: &Content, operations: &[&Operation], enders: &[Operation]) -> Expiry {
+    let enders = || enders.iter().filter(|op| op.effect == Effect::Del);
     let setting: Vec<(&Operation, Expiry)> = operations
         .iter()
         .filter_map(|op| Some((*op, expiry_of(&op.effect)?)))
         .collect();
     if setting.is_empty() {
         // Where types fight for the key, some site had to delete it, and with it the time.
-        let is_gone = base.expiry == Expiry::Never || !enders.is_empty() || kinds_fight(operations);
+        let is_gone = base.expiry == Expiry::Never || enders().next().is_some() || kinds_fight(operations);
         return if is_gone { Expiry::Never } else { base.expiry };
     }
-    let covering: Vec<&Operation> = setting.iter().map(|(op, _)| *op).chain(enders).collect();
+    let covering: Vec<&Operation> = setting.iter().map(|(op, _)| *op).chain(enders()).collect();
     let mut covered = None;
     covering.iter().for_each(|op| join(&mut covered, &op.past));
     let is_covered = |op: &Operation| {

@@ -103,38 +103,21 @@ pub(super) fn had_no_effect(content: &mut Content, effect: &Effect) {
 /// What decides over times, beside the operations on a field.
 pub(super) struct Around<'a> {
     cover: &'a Cover<'a>,
-    /// They [found the key gone](super::life), or left it so.
+    /// They [found the key gone](super::life), or left it so; or found fields gone.
     enders: &'a [Operation],
-    /// They take the whole key; asked for where fields are given times alone.
-    resets: Vec<&'a Operation>,
 }
 
 impl<'a> Around<'a> {
-    pub fn of(operations: &[&'a Operation], cover: &'a Cover<'a>, enders: &'a [Operation]) -> Around<'a> {
-        let mut resets = Vec::new();
-        if operations
-            .iter()
-            .any(|op| matches!(op.effect, Effect::FieldExpire { .. }))
-        {
-            let takes = |op: &&Operation| {
-                is_reset(&op.effect) || !matches!(kind_of(&op.effect), Kind::Unknown | Kind::Hash)
-            };
-            resets.extend(operations.iter().copied().filter(takes));
-        }
-        Around {
-            cover,
-            enders,
-            resets,
-        }
+    pub fn of(cover: &'a Cover<'a>, enders: &'a [Operation]) -> Around<'a> {
+        Around { cover, enders }
     }
 
     /// The time that the rules prescribe for a field that these operations name, on top of what the content says.
     pub fn register(&self, content: &Content, field: &Bytes, touching: &[&Operation]) -> Expiry {
         let mut covered = None;
-        let mut covering: Vec<&Operation> = self.enders.iter().collect();
-        let ends = |op: &&Operation| {
-            set_by(op, field).is_some() || removes(op, field) || self.has_found_none(op, field, touching)
-        };
+        let ends_times = |op: &&Operation| op.effect == Effect::Del || removes(op, field);
+        let mut covering: Vec<&Operation> = self.enders.iter().filter(ends_times).collect();
+        let ends = |op: &&Operation| set_by(op, field).is_some() || removes(op, field);
         covering.extend(touching.iter().copied().filter(ends));
         if covering.is_empty() {
             return content.time(field);
@@ -149,35 +132,84 @@ impl<'a> Around<'a> {
         let alive = touching.iter().filter(|op| !is_covered(op));
         alive
             .filter_map(|op| set_by(op, field))
-            .reduce(|one, other| match off(Mutation::LongestExpiry) {
+            .reduce(|one, other| match off(Mutation::LongestFieldExpiry) {
                 true => other,
                 false => one.longest(other),
             })
             .unwrap_or(Expiry::Never)
     }
+}
 
-    /// Whether a write that keeps times found no field: what it saw of them is over. Only removals that are known tell.
-    fn has_found_none(&self, op: &Operation, field: &Bytes, touching: &[&Operation]) -> bool {
-        let keeps = match &op.effect {
-            Effect::HashCount { .. } => true,
-            Effect::HashSetTimed { expiry, .. } => *expiry == SetExpiry::Keep,
-            _ => false,
-        };
-        let saw = |other: &&Operation| other.dot != op.dot && op.is_after(other);
-        let is_time = |other: &&Operation| matches!(other.effect, Effect::FieldExpire { .. });
-        // Without another's setting nothing is over.
-        if !keeps || !touching.iter().copied().filter(is_time).any(|other| saw(&other)) {
-            return false;
-        }
-        let seen = || touching.iter().copied().filter(saw);
+/// The fields of a write that keeps times which were not there: what it saw of their times is over. `seen` is all that it
+/// saw, also what was superseded by something that it did not see; of the rest the base may tell.
+pub(super) fn found_none(op: &Operation, seen: &[&Operation], base: &Content) -> Vec<Bytes> {
+    let fields: Vec<&Bytes> = match &op.effect {
+        Effect::HashCount { field, .. } => vec![field],
+        Effect::HashSetTimed {
+            pairs,
+            expiry: SetExpiry::Keep,
+        } => pairs.iter().map(|(field, _)| field).collect(),
+        _ => Vec::new(),
+    };
+    let takes_all = |other: &Operation| {
+        is_reset(&other.effect) || !matches!(kind_of(&other.effect), Kind::Unknown | Kind::Hash)
+    };
+    let is_gone = |field: &Bytes| {
         let mut gone: Option<Vector> = None;
-        let removals = seen().filter(|other| removes(other, field));
-        removals
-            .chain(self.resets.iter().copied().filter(saw))
+        let takes = |other: &&&Operation| removes(other, field) || takes_all(other);
+        seen.iter()
+            .filter(takes)
             .for_each(|other| join(&mut gone, &other.past));
-        let is_there =
-            |gone: &Vector| seen().any(|other| is_write(&other.effect) && !gone.includes(other.dot));
-        gone.is_some_and(|gone| !is_there(&gone))
+        let is_left = |other: &Operation| {
+            is_write(&other.effect) && !gone.as_ref().is_some_and(|gone| gone.includes(other.dot))
+        };
+        let is_there = seen
+            .iter()
+            .any(|other| is_left(other) && other.elements().any(|name| name == field));
+        !is_there && (gone.is_some() || base.get(field) == Value::Absent)
+    };
+    fields
+        .into_iter()
+        .filter(|field| is_gone(field))
+        .cloned()
+        .collect()
+}
+
+/// How times are set again, in a replay, where something has removed fields that saw them set: of these nothing is said.
+/// They may be over at this database, which then removes them by itself, each time anew, and each time that is an operation.
+pub(super) fn set_again(op: &Operation, operations: &[Operation]) -> Option<Effect> {
+    let is_gone = |field: &Bytes| {
+        let mut removals = operations.iter().filter(|other| removes(other, field));
+        removals.any(|other| other.is_after(op))
+    };
+    let (gone, rest) = match &op.effect {
+        Effect::FieldExpire {
+            fields,
+            at_unix_ms: Some(ms),
+        } => {
+            let (gone, left): (Vec<Bytes>, Vec<Bytes>) = fields.iter().cloned().partition(is_gone);
+            let rest = (!left.is_empty()).then_some(Effect::FieldExpire {
+                fields: left,
+                at_unix_ms: Some(*ms),
+            });
+            (gone, rest)
+        }
+        Effect::HashSetTimed {
+            pairs,
+            expiry: expiry @ SetExpiry::At(_),
+        } => {
+            let (gone, left): (Vec<_>, Vec<_>) = pairs.iter().cloned().partition(|(field, _)| is_gone(field));
+            let rest = (!left.is_empty()).then_some(Effect::HashSetTimed {
+                pairs: left,
+                expiry: *expiry,
+            });
+            (gone.into_iter().map(|(field, _)| field).collect(), rest)
+        }
+        _ => return None,
+    };
+    match gone.is_empty() {
+        true => None,
+        false => Some(rest.unwrap_or(Effect::HashRemove(gone))),
     }
 }
 
@@ -223,7 +255,7 @@ pub(super) fn time_difference(want: &Content, content: &Content, effects: &mut V
 
 /// What a database can execute of these: one without times of fields gets values, as HSET.
 pub(super) fn within(known: FieldTimes, effects: &mut Vec<Effect>) {
-    if known == FieldTimes::Whole {
+    if known >= FieldTimes::Whole {
         return;
     }
     effects.retain(|effect| known == FieldTimes::Apart || !matches!(effect, Effect::FieldExpire { .. }));

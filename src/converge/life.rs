@@ -22,6 +22,7 @@ use bytes::Bytes;
 use self::presence::Presence;
 use super::content::{Content, Kind, kind_of};
 use super::evaluate::{evaluate_value, is_reset, is_write};
+use super::fields::found_none;
 use super::list::Taken;
 use super::operation::Operation;
 use crate::causality::{Dot, Hlc, Seq, Vector};
@@ -43,6 +44,8 @@ pub(super) struct Life {
     /// All that ended something, also those whose past is in another one's.
     ended: BTreeSet<Dot>,
     presence: Presence,
+    /// Fields may have expiry times.
+    has_times: bool,
     /// Something tells that the key had gone, beside removals of elements.
     has_reset: bool,
     has_state: bool,
@@ -70,13 +73,15 @@ impl Life {
             enders: Vec::new(),
             ended: BTreeSet::new(),
             presence: Presence::new(),
+            has_times: false,
             has_reset: false,
             has_state: false,
             seen: None,
         }
     }
 
-    /// The operations that ended something, as DELs. What another one's past includes is left out.
+    /// The operations that ended something, as DELs; those that found fields gone, as HDELs of these. Of DELs, what
+    /// another one's past includes is left out.
     pub fn enders(&self) -> &[Operation] {
         &self.enders
     }
@@ -90,8 +95,11 @@ impl Life {
             let mut operations = operations.to_vec();
             operations.push(op.clone());
             self.review(&operations);
-        } else if self.ends(op, operations) {
-            self.end(op);
+        } else {
+            if self.ends(op, operations) {
+                self.end(op);
+            }
+            self.end_times(op, operations);
         }
         match &mut self.seen {
             Some(seen) => {
@@ -103,15 +111,46 @@ impl Life {
 
     fn note(&mut self, op: &Operation) {
         self.has_state |= op.is_state();
+        self.has_times |= matches!(op.effect, Effect::FieldExpire { .. });
         self.presence.note(op);
         self.has_reset |= tells_of_end(&op.effect, self.presence.kind());
     }
 
     fn end(&mut self, op: &Operation) {
-        let is_within = |older: &Operation| op.sees(older.dot) && (older.is_state() || !op.is_state());
+        let is_within = |older: &Operation| {
+            let is_key = older.effect == Effect::Del;
+            is_key && op.sees(older.dot) && (older.is_state() || !op.is_state())
+        };
         self.enders.retain(|older| !is_within(older));
         self.enders.push(stripped(op, Effect::Del));
         self.ended.insert(op.dot);
+    }
+
+    /// It may have found fields gone, and with them their times.
+    fn end_times(&mut self, op: &Operation, operations: &[Operation]) {
+        let keeps = matches!(
+            op.effect,
+            Effect::HashCount { .. }
+                | Effect::HashSetTimed {
+                    expiry: SetExpiry::Keep,
+                    ..
+                }
+        );
+        if !self.has_times || !keeps {
+            return;
+        }
+        let ghosts: Vec<Cow<'_, Operation>> =
+            self.ghosts.iter().filter_map(|ghost| ghost.seen_by(op)).collect();
+        let mut seen: Vec<&Operation> = ghosts.iter().map(AsRef::as_ref).collect();
+        seen.extend(
+            operations
+                .iter()
+                .filter(|other| other.dot != op.dot && op.is_after(other)),
+        );
+        let fields = found_none(op, &seen, self.base());
+        if !fields.is_empty() {
+            self.enders.push(stripped(op, Effect::HashRemove(fields)));
+        }
     }
 
     /// All is asked again, in an order that causality allows.
@@ -129,6 +168,7 @@ impl Life {
             if self.ends(op, &all) {
                 self.end(op);
             }
+            self.end_times(op, &all);
         }
     }
 
@@ -322,6 +362,7 @@ impl Life {
             all.for_each(|op| self.presence.note(&op));
         }
         let kind = self.presence.kind();
+        self.has_times = left().any(|op| matches!(op.effect, Effect::FieldExpire { .. }));
         self.has_state = left().any(Operation::is_state);
         self.has_reset = left().any(|op| tells_of_end(&op.effect, kind));
     }

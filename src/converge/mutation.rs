@@ -42,11 +42,13 @@ pub enum Mutation {
     CompareAtEcho,
     /// A pop counts for what its client was given.
     ToldPops,
+    /// The longest expiry time of a field wins.
+    LongestFieldExpiry,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 18] = {
+    pub const ALL: [Mutation; 19] = {
         use Mutation as M;
         [
             M::SetLatestWins,
@@ -67,6 +69,7 @@ impl Mutation {
             M::ClockAbsorbs,
             M::CompareAtEcho,
             M::ToldPops,
+            M::LongestFieldExpiry,
         ]
     };
 }

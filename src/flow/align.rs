@@ -8,11 +8,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use similar::algorithms::{DiffHook, myers};
 
 use super::txn::Txn;
 use crate::command::{EffectClass, Spec};
+use crate::resp::encode;
 
 /// Pairs that are weighed at most: more is not worth the time.
 const CELLS_MAX: usize = 1 << 20;
@@ -28,7 +29,7 @@ type Symbol = (u32, u32);
 pub(super) struct Alignment {
     symbols: BTreeMap<Bytes, u32>,
     /// Increments by database, key and field, in order: a server can send what came of one in its place.
-    counts: BTreeMap<Count, VecDeque<u32>>,
+    counts: BTreeMap<Count, VecDeque<(u32, Bytes)>>,
     sent: Vec<Symbol>,
     found: Vec<Symbol>,
     /// Those of `found` that may be the server's own.
@@ -55,7 +56,9 @@ impl Alignment {
             let next = alignment.symbols.len() as u32;
             let symbol = *alignment.symbols.entry(essence(&command)).or_insert(next);
             if let Some(count) = count_of(db, &command, &[b"HINCRBY"]) {
-                alignment.counts.entry(count).or_default().push_back(symbol);
+                let delta = Bytes::copy_from_slice(word(&command, 3).unwrap_or_default());
+                let waiting = alignment.counts.entry(count).or_default();
+                waiting.push_back((symbol, delta));
             }
             alignment.sent.push((db, symbol));
         }
@@ -64,7 +67,7 @@ impl Alignment {
 
     /// A command came; `removes` if it is one that the server may send by itself.
     pub fn find(&mut self, db: u32, command: &[u8], removes: Option<(Spec, EffectClass)>) {
-        let symbol = match is_claim(command) || is_set_id(command) {
+        let symbol = match is_claim(command) || is_set_id(command) || is_set_new(command) {
             true => self.symbols.get(&essence(&Bytes::copy_from_slice(command))),
             false => self.symbols.get(command),
         };
@@ -86,13 +89,20 @@ impl Alignment {
         self.found.push((db, symbol));
     }
 
-    /// Valkey 9 sends the sum, where fields of the hash have expiry times.
+    /// Valkey 9 sends the sum, where fields of the hash have expiry times. One that is no more than the increment found
+    /// no field, or one that was over: of that no HDEL tells, as Redis sends it.
     fn counted(&mut self, db: u32, command: &[u8]) -> Option<u32> {
         if self.counts.is_empty() {
             return None;
         }
         let count = count_of(db, command, &[b"HSET", b"HSETEX"])?;
-        self.counts.get_mut(&count)?.pop_front()
+        let (symbol, delta) = self.counts.get_mut(&count)?.pop_front()?;
+        let found_none = word(command, 0)?.len() == 4 && word(command, 3)? == delta;
+        if found_none {
+            self.removals.push((self.found.len(), of_field(&count)?));
+            self.found.push((db, u32::MAX));
+        }
+        Some(symbol)
     }
 
     /// An increment that came as it was sent is not waited for any more.
@@ -102,7 +112,7 @@ impl Alignment {
         }
         let count = count_of(db, command, &[b"HINCRBY"]);
         if let Some(waiting) = count.and_then(|count| self.counts.get_mut(&count))
-            && let Some(at) = waiting.iter().position(|other| *other == symbol)
+            && let Some(at) = waiting.iter().position(|(other, _)| *other == symbol)
         {
             waiting.remove(at);
         }
@@ -135,6 +145,18 @@ impl Alignment {
         };
         (matched.sent, own.map(place).collect())
     }
+}
+
+fn of_field((db, key, field): &Count) -> Option<Removal> {
+    let mut command = BytesMut::new();
+    encode::command(&mut command, &[b"HDEL", key, field]);
+    Some(Removal {
+        behind: 0,
+        spec: *crate::command::spec(b"HDEL")?,
+        class: EffectClass::HashRemove,
+        db: *db,
+        command: command.freeze(),
+    })
 }
 
 /// As many as can be ours in their order; first those that only we can have sent. A `DEL` that a server makes of a time
@@ -197,8 +219,16 @@ impl DiffHook for Matched {
 }
 
 /// What tells a command from others: all of it, or, where the server writes it anew (XCLAIM), its name and key. Of a
-/// script come the commands that it calls, the last of which is an XSETID of its key.
+/// script come the commands that it calls, the last of which is an XSETID of its key. A HSETNX is a HSET: Valkey 9 sends
+/// that, where fields of the hash have expiry times.
 fn essence(command: &Bytes) -> Bytes {
+    if is_set_new(command) {
+        let mut plain = BytesMut::new();
+        let words: Option<Vec<&[u8]>> = (1..4).map(|at| word(command, at)).collect();
+        let words = words.unwrap_or_default();
+        encode::command(&mut plain, &[&[&b"HSET"[..]], &words[..]].concat());
+        return plain.freeze();
+    }
     let named = |name: &[u8], key: Option<&[u8]>| key.map(|key| [name, b" ", key].concat().into());
     let short = if is_claim(command) {
         named(b"XCLAIM", word(command, 1))
@@ -218,6 +248,10 @@ fn is_claim(command: &[u8]) -> bool {
 
 fn is_script(command: &[u8]) -> bool {
     is_named(command, b"EVAL\r")
+}
+
+fn is_set_new(command: &[u8]) -> bool {
+    is_named(command, b"HSETNX\r")
 }
 
 /// Other calls of a script are in lower case.
@@ -354,7 +388,7 @@ mod tests {
         let sent = ["HINCRBY h f 2", "HINCRBY h g 1", "HINCRBY h f 3", "HSET h x 1"];
         let found = [
             "HSETEX h PXAT 7 FIELDS 1 f 4",
-            "HSET h g 1",
+            "HSET h g 3",
             "HSETEX h PXAT 7 FIELDS 1 f 7",
             "HSET h x 1",
         ];
@@ -362,6 +396,24 @@ mod tests {
         let found = ["HINCRBY h f 2", "HSETEX h PXAT 7 FIELDS 1 f 7"];
         assert_eq!(align(&sent, &found), (vec![true, false, true, false], vec![]));
         assert_eq!(align(&sent, &["HSET h q 1"]), (vec![false; 4], vec![]));
+    }
+
+    #[test]
+    fn a_sum_of_one_increment_found_no_field() {
+        let sent = ["HSET h x 1", "HINCRBY h f 2", "HINCRBY h f 3"];
+        let found = ["HSET h x 1", "HSET h f 2", "HSET h f 5"];
+        assert_eq!(align(&sent, &found), (vec![true; 3], vec![1]));
+        let found = ["HSETEX h PXAT 7 FIELDS 1 f 2", "HSETEX h PXAT 7 FIELDS 1 f 5"];
+        assert_eq!(align(&sent, &found), (vec![false, true, true], vec![]));
+    }
+
+    #[test]
+    fn a_new_field_may_come_back_as_a_field() {
+        let sent = ["HSETNX h f 2", "HSETNX h g 2", "HSETNX h q 2"];
+        assert_eq!(
+            align(&sent, &["HSET h f 2", "HSETNX h q 2"]),
+            (vec![true, false, true], vec![])
+        );
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Dumps {
     /// Fields that another site wrote with their expiry time, for a database that has no such command: their values
     /// alone, and whether a time is left out. `None` where the command is executed as it came.
     pub fn plain(self, args: &[Bytes]) -> Option<(Bytes, bool)> {
-        if self.field_times == FieldTimes::Whole {
+        if self.field_times >= FieldTimes::Whole {
             return None;
         }
         let (words, is_short) = plain(args)?;

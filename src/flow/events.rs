@@ -90,8 +90,15 @@ impl Effects {
         {
             // Before its first command it is an operation like any other.
             let before = places.partition_point(|&place| place < removed.behind);
-            if let Some(last) = before.checked_sub(1) {
-                took[last].removed = Some(removed.effect.clone());
+            let Some(last) = before.checked_sub(1) else {
+                continue;
+            };
+            match (&mut took[last].removed, &removed.effect) {
+                // Redis sends an HDEL for each field.
+                (Some(Effect::HashRemove(fields)), Effect::HashRemove(more)) => {
+                    fields.extend(more.iter().cloned());
+                }
+                (last, effect) => *last = Some(effect.clone()),
             }
         }
         took

@@ -9,7 +9,7 @@ use super::dumps::{DumpError, Dumps, Rewritten, is_restore};
 use super::journal::Journal;
 use super::txn::{Txn, Watch};
 use crate::causality::{Dot, Hlc, SiteIx, Vector};
-use crate::command::effect::{Effect, KeyEffect, parse};
+use crate::command::effect::{Effect, KeyEffect, SetExpiry, parse};
 use crate::command::{Class, EffectClass, Learned, Spec};
 use crate::converge::{History, KeyOperation, Operation, TxnId};
 use crate::op::{Batch, Fingerprinter, Row};
@@ -100,13 +100,30 @@ impl<J: Journal> Past<J> {
     /// A command that writes fields with their expiry time, without it, if the database has no such command; and
     /// whether a time is left out.
     pub fn plain(&mut self, batch: &Batch, at: usize) -> Option<(Bytes, bool)> {
+        let parsed = self.timed(batch, at)?;
+        self.dumps.plain(&parsed.args)
+    }
+
+    /// When the fields expire that an HSETEX writes, Unix milliseconds.
+    pub fn fields_expire(&mut self, batch: &Batch, at: usize) -> Option<u64> {
+        let parsed = self.timed(batch, at)?;
+        match parsed.shares.first()?.effect {
+            Some(Effect::HashSetTimed {
+                expiry: SetExpiry::At(at_unix_ms),
+                ..
+            }) => Some(at_unix_ms),
+            _ => None,
+        }
+    }
+
+    /// An HSETEX, taken apart.
+    fn timed(&mut self, batch: &Batch, at: usize) -> Option<Parsed> {
         let (_, command) = batch.commands(at, at + 1).next()?;
         let name = command.splitn(4, |&byte| byte == b'\n').nth(2)?;
-        if !name.eq_ignore_ascii_case(b"HSETEX\r") {
-            return None;
+        match name.eq_ignore_ascii_case(b"HSETEX\r") {
+            true => self.parse(&batch.command(at)),
+            false => None,
         }
-        let parsed = self.parse(&batch.command(at))?;
-        self.dumps.plain(&parsed.args)
     }
 
     /// An operation as each of its keys sees it, with the fingerprints of the keys.

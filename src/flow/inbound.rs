@@ -16,6 +16,9 @@ use crate::converge::mutation::{Mutation, off};
 use crate::converge::{Arrival, Touch, TxnId, Verdict};
 use crate::op::{Batch, Row};
 
+/// A time so near may be over before the database executes what sets it.
+const SOON_MS: u64 = 60_000;
+
 impl<J: Journal> Site<J> {
     /// A batch arrived from whoever holds it. What is known already is passed over.
     ///
@@ -299,12 +302,9 @@ impl<J: Journal> Site<J> {
         }
         if row.class == EffectClass::Opaque
             && self.past.dumps.field_times != FieldTimes::Whole
-            && let Some((command, is_short)) = self.past.plain(batch, at)
+            && self.deliver_timed(batch, at, row, dot, past)
         {
-            if is_short {
-                self.tell_short(&command, dot);
-            }
-            return self.deliver_rewritten(command, row, dot, past);
+            return;
         }
         let arrival = arrival(row, dot, past);
         match self.converge.remote(arrival, &mut self.past) {
@@ -323,6 +323,30 @@ impl<J: Journal> Site<J> {
         if let Some(txn) = &mut self.past.building {
             txn.bytes += bytes;
         }
+    }
+
+    /// An HSETEX that this database does not know, or of which nothing tells whether it took effect; true if it was one.
+    fn deliver_timed(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector) -> bool {
+        if self.past.dumps.field_times == FieldTimes::Quiet {
+            let time = self.past.fields_expire(batch, at);
+            let may_be_over = time.is_some_and(|time| time < self.now_unix_ms.saturating_add(SOON_MS));
+            if may_be_over {
+                // By the rules it is put there by commands that tell.
+                self.converge
+                    .remote_slowly(arrival(row, dot, past), &mut self.past);
+                self.contest();
+                self.meet_flushes(dot, past);
+            }
+            return may_be_over;
+        }
+        let Some((command, is_short)) = self.past.plain(batch, at) else {
+            return false;
+        };
+        if is_short {
+            self.tell_short(&command, dot);
+        }
+        self.deliver_rewritten(command, row, dot, past);
+        true
     }
 
     /// A whole value never reaches the database as it came.

@@ -73,7 +73,7 @@ impl Connection {
                     self.failed = true;
                     return Reply::Error(OOM.to_owned());
                 }
-                if words[0] != b"SELECT" && !Database::knows(&words) {
+                if words[0] != b"SELECT" && !database.knows(&words) {
                     self.failed = true;
                     return Reply::Error(format!("ERR unknown command {:?}", words[0]));
                 }

@@ -15,6 +15,8 @@ pub enum Family {
     Sets,
     /// HSET, HDEL, HINCRBY.
     Hashes,
+    /// Hashes whose fields have expiry times.
+    Fields,
     /// ZADD, ZREM, ZINCRBY.
     Sorted,
     /// All of these on one key.
@@ -125,6 +127,36 @@ impl Mix {
         }
     }
 
+    /// A mix on hashes whose fields have expiry times, now and then with other types on the same keys.
+    /// Conditions stand over one field; `over_several` they would settle the hash by replays, which times that are over
+    /// meanwhile are not made for (docs/testing.md).
+    pub fn of_fields(random: &mut Random, over_several: bool) -> Mix {
+        let families = match random.below(8) {
+            0 => vec![Family::Fields, Family::Fight],
+            1 => vec![Family::Fields, Family::Hashes],
+            _ => vec![Family::Fields],
+        };
+        Mix {
+            families,
+            keys: random.pick(&[1, 1, 2]),
+            databases: 1,
+            expiries: if random.chance(20) { 15 } else { 0 },
+            flushes: random.chance(8),
+            blocks: random.chance(30),
+            deletes: random.pick(&[0, 2, 5, 12]),
+            conditions: if over_several { 50 } else { 0 },
+        }
+    }
+
+    /// The same for a scene.
+    pub fn of_field_scene(random: &mut Random) -> [Mix; 3] {
+        let mix = Mix {
+            flushes: false,
+            ..Mix::of_fields(random, false)
+        };
+        [mix.clone(), mix.clone(), mix]
+    }
+
     /// Mixes for a scene: for what stands before it and is written elsewhere, for what a client writes right before
     /// that, and for what one writes before the repair. One family or all that fight, and times under conditions; or
     /// a string that takes the place of another type, and is then written as a string although that type has won.
@@ -211,6 +243,7 @@ fn command(random: &mut Random, mix: &Mix, n: u64) -> Words {
         Family::Counters => counters(random, &name, n),
         Family::Sets => sets(random, &name),
         Family::Hashes => hashes(random, &name, n),
+        Family::Fields => fields(random, mix, &name, n),
         Family::Sorted => sorted(random, &name),
         Family::Fight => match random.below(5) {
             0 => texts(random, &name, &other, n),
@@ -243,7 +276,7 @@ fn letters(family: Family) -> &'static str {
         Family::Texts => "text",
         Family::Counters => "count",
         Family::Sets => "set",
-        Family::Hashes => "hash",
+        Family::Hashes | Family::Fields => "hash",
         Family::Sorted => "sorted",
         Family::Fight => "fight",
         Family::Pushes => "pushes",
@@ -325,6 +358,53 @@ fn hashes(random: &mut Random, key: &str, n: u64) -> String {
         5 => format!("HSETNX {key} {field} x{n}"),
         6 | 7 => format!("HINCRBY {key} {field} {}", 1 + random.below(9)),
         _ => format!("HDEL {key} {field}"),
+    }
+}
+
+/// Where keys expire, nothing is written that says KEEPTTL or a condition: a server that finds such a field over tells
+/// its replicas to remove it, with it they lose a key that had no other and its expiry time, and the server keeps that.
+fn fields(random: &mut Random, mix: &Mix, key: &str, n: u64) -> String {
+    let (one, two) = (random.below(3), random.below(3));
+    let (field, other) = (format!("f{one}"), format!("f{two}"));
+    let both = match one == two {
+        true => format!("FIELDS 1 {field}"),
+        false => format!("FIELDS 2 {field} {other}"),
+    };
+    let soon = 1 + random.below(120);
+    let late = LATER_MS + n * 1000;
+    let ms = random.pick(&[soon, late, late]);
+    let at_once = mix.expiries == 0;
+    match random.below(28) {
+        0..=2 => format!("HSET {key} {field} {n}"),
+        3 => format!("HSET {key} f0 {n} f1 {n} f2 {n}"),
+        4 => format!("HSETNX {key} {field} {n}"),
+        5..=7 => format!("HINCRBY {key} {field} {}", 1 + random.below(9)),
+        8 if at_once => format!("HINCRBYFLOAT {key} {field} {}", 1 + random.below(9)),
+        8 | 9 => format!("HDEL {key} {field}"),
+        10..=12 => format!("HPEXPIRE {key} {ms} FIELDS 1 {field}"),
+        13 => format!("HPEXPIRE {key} {ms} {both}"),
+        14 if mix.conditions > 0 => {
+            let condition = random.pick(&["NX", "XX", "GT", "LT"]);
+            format!("HPEXPIRE {key} {late} {condition} {both}")
+        }
+        14 | 15 => {
+            let condition = random.pick(&["NX", "XX", "GT", "LT"]);
+            format!("HPEXPIRE {key} {late} {condition} FIELDS 1 {field}")
+        }
+        16 => format!("HEXPIRE {key} 0 {both}"),
+        17 | 18 => format!("HPERSIST {key} {both}"),
+        19 | 20 => format!("HSETEX {key} PX {ms} FIELDS 1 {field} {n}"),
+        21 if at_once => {
+            let condition = random.pick(&["FNX", "FXX"]);
+            let time = random.pick(&["KEEPTTL".to_owned(), format!("PX {ms}"), "PX 0".to_owned()]);
+            format!("HSETEX {key} {condition} {time} FIELDS 1 {field} {n}")
+        }
+        22 if at_once => format!("HSETEX {key} KEEPTTL FIELDS 1 {field} {n}"),
+        21..=23 => format!("HSETEX {key} PX {ms} FIELDS 3 f0 {n} f1 {n} f2 {n}"),
+        24 => format!("HGETEX {key} PX {ms} {both}"),
+        25 => format!("HGETEX {key} PERSIST {both}"),
+        26 => format!("HGETEX {key} {both}"),
+        _ => format!("HGETDEL {key} {both}"),
     }
 }
 

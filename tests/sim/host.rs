@@ -7,7 +7,7 @@ use syncer::causality::{Roster, SiteId};
 use syncer::flow::{Settings, Site, Stop};
 
 use crate::applier::{Applier, Connection};
-use crate::database::{Cause, Database, Version};
+use crate::database::{Cause, Database, Version, newest};
 use crate::disk::SimDisk;
 use crate::journal::{DATABASE_ID, Logs, Position, SharedBook};
 use crate::plan::{Place, Race};
@@ -124,7 +124,11 @@ impl Host {
         let writer = self.runs * 100 + self.at as u64;
         let mut site = Site::new(roster, DATABASE_ID, writer, self.settings.flow.clone(), logs);
         site.set_time(self.now);
-        site.set_rdb_version(10);
+        site.set_rdb_version(match self.settings.version.has_field_times() {
+            true => newest(self.settings.version),
+            false => 10,
+        });
+        site.set_field_times(self.settings.version.field_times());
         if let Some(position) = position {
             site.recover(
                 Some(position.source),

@@ -16,6 +16,9 @@ pub const ACTIONS: usize = 9;
 /// One seed of so many is a long run at full speed: many operations gather while a site is away.
 const LONG_EVERY: u64 = 50;
 
+/// One seed of so many is about expiry times of hash fields, if it is not long.
+const FIELDS_EVERY: u64 = 10;
+
 /// In so many runs of a hundred clients also write right beside the syncer's transactions.
 const RACING: u64 = 25;
 
@@ -151,10 +154,11 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51);
         let sites = [2, 2, 2, 3, 3, 4, 5][random.below(7) as usize];
-        if scenes::is_one(seed) {
-            return Plan::of_scenes(seed, sites, &mut random);
-        }
         let long = seed % LONG_EVERY == LONG_EVERY - 1;
+        let timed = seed % FIELDS_EVERY == FIELDS_EVERY - 1 && !long;
+        if scenes::is_one(seed) || timed && random.chance(25) {
+            return Plan::of_scenes(seed, sites, timed, &mut random);
+        }
         let writes = match (long, random.chance(40)) {
             (true, _) => 300 + random.below(1_200),
             (false, true) => 4 + random.below(12),
@@ -164,10 +168,13 @@ impl Plan {
             true => writes / random.pick(&[1, 2, 4, 8]),
             false => writes * random.pick(&[2, 4, 8, 16, 40]),
         };
-        let hosts = (0..sites).map(|_| host(&mut random)).collect::<Vec<_>>();
+        let hosts = (0..sites).map(|_| host(&mut random, timed)).collect::<Vec<_>>();
         let weights = (0..sites).map(|_| pace(&mut random)).collect();
         let mut events = Vec::new();
-        let mix = Mix::of(&mut random, long);
+        let mix = match timed {
+            true => Mix::of_fields(&mut random, false),
+            false => Mix::of(&mut random, long),
+        };
         for number in 0..writes {
             let site = random.below(sites as u64) as usize;
             events.push((random.below(steps), site, write(&mut random, &mix, number)));
@@ -183,7 +190,11 @@ impl Plan {
         // From a sequence of its own, so that runs without races are what they were before there were any.
         let mut racing = Random::new(seed.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ 0x7a);
         if racing.chance(RACING) && !long {
-            events.extend(races(&mut racing, sites as u64, steps, writes));
+            let mix = match timed {
+                true => Mix::of_fields(&mut racing, false),
+                false => Mix::of_races(&mut racing),
+            };
+            events.extend(races(&mut racing, &mix, sites as u64, (steps, writes)));
         }
         Plan {
             seed,
@@ -196,12 +207,12 @@ impl Plan {
         }
     }
 
-    fn of_scenes(seed: u64, sites: usize, random: &mut Random) -> Plan {
+    fn of_scenes(seed: u64, sites: usize, timed: bool, random: &mut Random) -> Plan {
         let late = random.below(sites as u64) as usize;
-        let (events, steps) = scenes::scenes(random, sites as u64, late as u64);
+        let (events, steps) = scenes::scenes(random, (sites as u64, late as u64), timed);
         Plan {
             seed,
-            hosts: (0..sites).map(|_| host(random)).collect(),
+            hosts: (0..sites).map(|_| host(random, timed)).collect(),
             steps,
             weights: (0..sites)
                 .map(|site| scenes::weights(random, site == late))
@@ -225,16 +236,15 @@ fn in_order(mut events: Vec<(u64, usize, What)>) -> Vec<Event> {
 }
 
 /// Writes to a key of their own, some right beside the syncer's transactions, and a database that is late with those.
-fn races(random: &mut Random, sites: u64, steps: u64, first: u64) -> Vec<(u64, usize, What)> {
-    let mix = Mix::of_races(random);
+fn races(random: &mut Random, mix: &Mix, sites: u64, (steps, first): (u64, u64)) -> Vec<(u64, usize, What)> {
     let mut events = Vec::new();
     let mut put = |random: &mut Random, what| {
         events.push((random.below(steps), random.below(sites) as usize, what));
     };
     for number in 0..random.pick(&[3, 6, 12, 30]) {
         let write = match random.chance(40) {
-            true => race(random, &mix, first + number),
-            false => write(random, &mix, first + number),
+            true => race(random, mix, first + number),
+            false => write(random, mix, first + number),
         };
         put(random, write);
     }
@@ -245,15 +255,20 @@ fn races(random: &mut Random, sites: u64, steps: u64, first: u64) -> Vec<(u64, u
     events
 }
 
-fn host(random: &mut Random) -> HostSettings {
+/// A site; `timed` where the fields of its hashes have to have expiry times.
+fn host(random: &mut Random, timed: bool) -> HostSettings {
     let small = random.chance(50);
-    HostSettings {
-        version: random.pick(&[
+    let versions: &[Version] = match timed {
+        true => &[Version::Redis80, Version::Valkey91],
+        false => &[
             Version::Redis70,
             Version::Redis70,
             Version::Redis72,
             Version::Valkey8,
-        ]),
+        ],
+    };
+    HostSettings {
+        version: random.pick(versions),
         force_each: random.chance(70),
         remind_ms: random.pick(&[30, 1_000, 1_000_000]),
         segment_bytes: random.pick(&[400, 4_000, 1 << 20]),

@@ -18,11 +18,15 @@ pub fn is_one(seed: u64) -> bool {
 }
 
 /// All scenes of a run: what happens, and for how many steps.
-pub fn scenes(random: &mut Random, sites: u64, late: u64) -> (Vec<(u64, usize, What)>, u64) {
+pub fn scenes(random: &mut Random, (sites, late): (u64, u64), timed: bool) -> (Vec<(u64, usize, What)>, u64) {
     let mut events = Vec::new();
     let mut step = 0;
     for number in 0..8 + random.below(25) {
-        scene(random, (number, step), (sites, late), &mut events);
+        let mixes = match timed {
+            true => Mix::of_field_scene(random),
+            false => Mix::of_scene(random),
+        };
+        scene(random, mixes, (number, step), (sites, late), &mut events);
         step += 300;
     }
     (events, step)
@@ -39,12 +43,12 @@ pub fn weights(random: &mut Random, is_late: bool) -> [u64; ACTIONS] {
 
 fn scene(
     random: &mut Random,
+    [before, first, second]: [Mix; 3],
     (number, begin): (u64, u64),
     (sites, late): (u64, u64),
     events: &mut Vec<(u64, usize, What)>,
 ) {
     let key = format!("scene{number}").into_bytes();
-    let [before, first, second] = Mix::of_scene(random);
     let late = late as usize;
     let other = (late + 1 + random.below(sites - 1) as usize) % sites as usize;
     let mut at = 0;

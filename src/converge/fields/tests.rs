@@ -6,6 +6,7 @@ use crate::converge::content::Kind;
 use crate::converge::difference::difference;
 use crate::converge::evaluate::evaluate;
 use crate::converge::key;
+use crate::converge::life::Life;
 use crate::converge::render::render;
 
 fn field(name: &str) -> Bytes {
@@ -19,8 +20,12 @@ fn op(site: u8, seq: u64, past: [u64; 3], text: &str) -> Operation {
 
 /// Value and time of f, whatever the order in which they come.
 fn of_f(base: &Content, operations: &[Operation]) -> (Value, Expiry) {
+    let mut life = Life::new();
+    for (at, op) in operations.iter().enumerate() {
+        life.add(op, &operations[..at]);
+    }
     let give = |operations: &[Operation]| {
-        let content = evaluate(base, operations, &[]).normal();
+        let content = evaluate(base, operations, life.enders()).normal();
         (content.get(&field("f")), content.time(&field("f")))
     };
     let found = give(operations);

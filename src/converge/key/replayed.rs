@@ -18,7 +18,7 @@ use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
 use crate::converge::render::{render, unconditional};
 use crate::converge::replay::{Canonical, Root, any_concurrent, arbiter, canonical};
-use crate::converge::{entries, list};
+use crate::converge::{entries, fields, list};
 
 /// The beginning of a replay that is not executed command by command.
 #[derive(Debug, Default)]
@@ -187,7 +187,11 @@ impl KeyState {
             entries::unseen(op, beside.chain(self.operations.iter().filter(shipped)))
         };
         let step = Step::of(op);
-        let placed = || entries::replayed(op, kept).map(|effect| vec![effect]);
+        let placed = || {
+            let placed = entries::replayed(op, kept);
+            let placed = placed.or_else(|| fields::set_again(op, &self.operations));
+            placed.map(|effect| vec![effect])
+        };
         let popped = self.popped_again(at, canonical, in_order);
         match popped.or_else(placed) {
             Some(effects) => {

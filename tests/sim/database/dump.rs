@@ -1,12 +1,13 @@
-//! Values as DUMP gives them: the plainest RDB encodings, version 9, CRC-64. Streams are written and read by the
-//! engine's own codec, which has tests on real servers.
+//! Values as DUMP gives them: the plainest RDB encodings, version 9, CRC-64. Streams, and hashes whose fields have
+//! expiry times, are written and read by the engine's own codec, which has tests on real servers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use syncer::value as codec;
 
-use super::value::{Group, Pending, Stream, Value};
+use super::Version;
+use super::value::{Group, Hash, Pending, Stream, Value};
 use crate::resp::Word;
 
 const TEXT: u8 = 0;
@@ -16,8 +17,20 @@ const HASH: u8 = 4;
 const SORTED: u8 = 5;
 const VERSION: u16 = 9;
 
+/// The newest format that a database reads and writes.
+pub fn newest(version: Version) -> u16 {
+    let number = match version {
+        Version::Redis70 => (7, 0),
+        Version::Redis72 => (7, 2),
+        Version::Redis80 => (8, 0),
+        Version::Valkey8 => (8, 1),
+        Version::Valkey91 => (9, 1),
+    };
+    codec::newest_version(version.is_valkey(), number)
+}
+
 /// A value's payload.
-pub fn dump(value: &Value) -> Word {
+pub fn dump(value: &Value, version: Version) -> Word {
     let mut out = Vec::new();
     match value {
         Value::Text(text) => {
@@ -26,10 +39,14 @@ pub fn dump(value: &Value) -> Word {
         }
         Value::List(list) => all(&mut out, LIST, list.iter()),
         Value::Set(set) => all(&mut out, SET, set.iter()),
+        Value::Hash(hash) if !hash.times.is_empty() => {
+            let value = codec::Value::hash(fields(hash)).expect("a hash");
+            return codec::encode(&value, newest(version)).expect("a hash").to_vec();
+        }
         Value::Hash(hash) => {
             out.push(HASH);
-            length(&mut out, hash.len());
-            for (field, value) in hash {
+            length(&mut out, hash.values.len());
+            for (field, value) in &hash.values {
                 string(&mut out, field);
                 string(&mut out, value);
             }
@@ -74,6 +91,25 @@ fn length(out: &mut Vec<u8>, len: usize) {
 fn string(out: &mut Vec<u8>, word: &[u8]) {
     length(out, word.len());
     out.extend_from_slice(word);
+}
+
+fn fields(hash: &Hash) -> Vec<codec::Field> {
+    let field = |(name, value): (&Word, &Word)| codec::Field {
+        name: Bytes::copy_from_slice(name),
+        value: Bytes::copy_from_slice(value),
+        expires_unix_ms: hash.times.get(name).copied(),
+    };
+    hash.values.iter().map(field).collect()
+}
+
+fn hash_of(fields: Vec<codec::Field>) -> Hash {
+    let mut hash = Hash::default();
+    for field in fields {
+        hash.put(&field.name, &field.value);
+        hash.times
+            .extend(field.expires_unix_ms.map(|at| (field.name.to_vec(), at)));
+    }
+    hash
 }
 
 fn stream(value: &Stream) -> codec::Stream {
@@ -161,13 +197,13 @@ fn stream_of(value: codec::Stream) -> Stream {
 }
 
 /// The value of a payload, if it is one.
-pub fn restore(payload: &[u8]) -> Option<Value> {
+pub fn restore(payload: &[u8], reader: Version) -> Option<Value> {
     let (body, sum) = payload.split_last_chunk::<8>()?;
     if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Redis, body) != u64::from_le_bytes(*sum) {
         return None;
     }
     let (body, version) = body.split_last_chunk::<2>()?;
-    if u16::from_le_bytes(*version) > 11 {
+    if u16::from_le_bytes(*version) > newest(reader).max(11) {
         return None;
     }
     let mut reader = Reader(body);
@@ -175,10 +211,14 @@ pub fn restore(payload: &[u8]) -> Option<Value> {
         TEXT => Value::Text(reader.string()?),
         LIST => Value::List(reader.strings()?.into_iter().collect::<VecDeque<_>>()),
         SET => Value::Set(reader.strings()?.into_iter().collect::<BTreeSet<_>>()),
-        HASH => Value::Hash(reader.hash()?),
+        HASH => Value::Hash(Hash {
+            values: reader.hash()?,
+            ..Hash::default()
+        }),
         SORTED => Value::Sorted(reader.sorted()?),
         _ => match codec::decode(&Bytes::copy_from_slice(payload)).ok()? {
             codec::Value::Stream(stream) => return Some(Value::Stream(stream_of(stream))),
+            codec::Value::Hash(fields) => return Some(Value::Hash(hash_of(fields))),
             _ => return None,
         },
     };

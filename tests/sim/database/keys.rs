@@ -33,11 +33,7 @@ fn expire(database: &mut Database, db: usize, words: &Words, at: i64) -> Outcome
     }
     if at <= now {
         database.dbs[db].remove(&key);
-        let name: &[u8] = if database.version == super::Version::Valkey8 {
-            b"UNLINK"
-        } else {
-            b"DEL"
-        };
+        let name = database.version.own_delete();
         return Ok((Reply::Int(1), Sent::As(vec![made(&[name, &key])])));
     }
     entry.expires = Some(at as u64);
@@ -205,14 +201,15 @@ pub fn swapdb(database: &mut Database, _: usize, words: &Words) -> Outcome {
 pub fn dump(database: &mut Database, db: usize, words: &Words) -> Outcome {
     let value = database
         .entry(db, word(words, 1)?)
-        .map(|entry| super::dump::dump(&entry.value));
+        .map(|entry| entry.value.clone())
+        .map(|value| super::dump::dump(&value, database.version));
     Ok((value.map_or(Reply::Null, Reply::Bulk), Sent::Nothing))
 }
 
 pub fn restore(database: &mut Database, db: usize, words: &Words) -> Outcome {
     let (key, mut at) = (word(words, 1)?.clone(), integer(word(words, 2)?)?);
     let has = |name| words[4..].iter().any(|word| is(word, name));
-    let value = super::dump::restore(word(words, 3)?)
+    let value = super::dump::restore(word(words, 3)?, database.version)
         .ok_or_else(|| "ERR DUMP payload version or checksum are wrong".to_owned())?;
     let exists = database.entry(db, &key).is_some();
     if exists && !has("REPLACE") {

@@ -1,10 +1,11 @@
 //! A database as the engine meets it: values, expiry, transactions, and exactly the replication stream that
-//! Redis 7.0 (or 7.2, or Valkey 8) sends.
+//! Redis 7.0 (or 7.2, 8.0, Valkey 8 or 9) sends.
 //!
 //! What arrives in a stream was measured; the test `model` compares this model with a real server, data and
 //! stream. Each command is one function that gives its reply and what it sends to replicas.
 
 mod dump;
+mod fields;
 mod hashes;
 mod keys;
 mod lists;
@@ -16,9 +17,12 @@ mod strings;
 mod table;
 mod value;
 
-pub use value::{Entry, Sorted, Stream, Value};
+pub use dump::newest;
+pub use value::{Entry, Hash, Sorted, Stream, Value};
 
 use std::collections::BTreeMap;
+
+use syncer::command::FieldTimes;
 
 use super::resp::{self, Reply, Word, Words};
 
@@ -34,6 +38,36 @@ pub enum Version {
     Redis72,
     /// Valkey 8: deletes of its own are UNLINK.
     Valkey8,
+    /// Redis 8.0: fields with expiry times.
+    Redis80,
+    /// Valkey 9.1: such fields, too, but other ways.
+    Valkey91,
+}
+
+impl Version {
+    /// Whether it is a Valkey.
+    pub fn is_valkey(self) -> bool {
+        matches!(self, Version::Valkey8 | Version::Valkey91)
+    }
+
+    /// Whether its fields can have expiry times.
+    pub fn has_field_times(self) -> bool {
+        matches!(self, Version::Redis80 | Version::Valkey91)
+    }
+
+    /// What the program knows of it.
+    pub fn field_times(self) -> FieldTimes {
+        match self.has_field_times() {
+            true if self.is_valkey() => FieldTimes::Quiet,
+            true => FieldTimes::Whole,
+            false => FieldTimes::None,
+        }
+    }
+
+    /// How it names a delete of its own.
+    pub fn own_delete(self) -> &'static [u8] {
+        if self.is_valkey() { b"UNLINK" } else { b"DEL" }
+    }
 }
 
 /// Why a command is in the stream.
@@ -174,7 +208,7 @@ impl Database {
     /// One command inside a unit.
     pub fn call(&mut self, db: usize, words: &Words, cause: Cause) -> Reply {
         let name = String::from_utf8_lossy(&words[0]).to_ascii_uppercase();
-        let Some(run) = table::find(&name) else {
+        let Some(run) = table::find(&name, self.version) else {
             return Reply::Error(format!("ERR unknown command '{name}'"));
         };
         match run(self, db, words) {
@@ -193,8 +227,9 @@ impl Database {
     }
 
     /// Whether a command exists; a transaction with one that does not is refused.
-    pub fn knows(words: &Words) -> bool {
-        table::find(&String::from_utf8_lossy(&words[0]).to_ascii_uppercase()).is_some()
+    pub fn knows(&self, words: &Words) -> bool {
+        let name = String::from_utf8_lossy(&words[0]).to_ascii_uppercase();
+        table::find(&name, self.version).is_some()
     }
 
     /// What was done since goes into the stream as one unit.
@@ -257,6 +292,7 @@ impl Database {
             self.expire_if_due(db, &key);
             self.end_unit();
         }
+        fields::expire_cycle(self, most);
     }
 
     fn expire_if_due(&mut self, db: usize, key: &[u8]) {
@@ -265,14 +301,13 @@ impl Database {
             .is_some_and(|entry| entry.expires.is_some_and(|at| at <= self.now));
         if due {
             self.dbs[db].remove(key);
-            let name: &[u8] = if self.version == Version::Valkey8 {
-                b"UNLINK"
-            } else {
-                b"DEL"
-            };
-            self.unit
-                .push((db, vec![name.to_vec(), key.to_vec()], Cause::Server));
+            self.of_its_own(db, made(&[self.version.own_delete(), key]));
         }
+    }
+
+    /// The server does something that nobody asked for.
+    pub(crate) fn of_its_own(&mut self, db: usize, words: Words) {
+        self.unit.push((db, words, Cause::Server));
     }
 
     /// The entry of a key, after an expired one has gone.

@@ -1,6 +1,8 @@
 //! Which function executes which command.
 
-use super::{Database, Outcome, hashes, keys, lists, sets, sorted, splice, streams, strings};
+use super::{
+    Database, Outcome, Version, fields, hashes, keys, lists, sets, sorted, splice, streams, strings,
+};
 use crate::resp::Words;
 
 /// A command's function.
@@ -103,8 +105,23 @@ static TABLE: &[(&str, Run)] = &[
     ("ZUNIONSTORE", sorted::zunionstore),
 ];
 
-/// The function of a command in capitals.
-pub fn find(name: &str) -> Option<Run> {
-    let at = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
-    Some(TABLE[at].1)
+/// Commands on the expiry times of fields.
+static ON_TIMES: &[(&str, Run)] = &[
+    ("HEXPIRE", fields::hexpire),
+    ("HEXPIREAT", fields::hexpireat),
+    ("HGETDEL", fields::hgetdel),
+    ("HGETEX", fields::hgetex),
+    ("HPERSIST", fields::hpersist),
+    ("HPEXPIRE", fields::hpexpire),
+    ("HPEXPIREAT", fields::hpexpireat),
+    ("HSETEX", fields::hsetex),
+];
+
+/// The function of a command in capitals, if this version knows it.
+pub fn find(name: &str, version: Version) -> Option<Run> {
+    let of = |table: &[(&str, Run)]| {
+        let at = table.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        Some(table[at].1)
+    };
+    of(TABLE).or_else(|| of(ON_TIMES).filter(|_| version.has_field_times()))
 }

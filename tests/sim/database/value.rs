@@ -7,6 +7,46 @@ use crate::resp::Word;
 /// A sorted set: the score of each member.
 pub type Sorted = BTreeMap<Word, f64>;
 
+/// A hash: its values, and when those of its fields expire that do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Hash {
+    /// The value of each field, also of one that is over and was not removed yet.
+    pub values: BTreeMap<Word, Word>,
+    /// Unix milliseconds.
+    pub times: BTreeMap<Word, u64>,
+}
+
+impl Hash {
+    /// Whether a field is over, and nobody has removed it yet.
+    pub fn is_due(&self, field: &[u8], now: u64) -> bool {
+        self.times.get(field).is_some_and(|at| *at <= now)
+    }
+
+    /// Sets a field, without a time; true if it is new.
+    pub fn put(&mut self, field: &[u8], value: &[u8]) -> bool {
+        self.times.remove(field);
+        self.keep(field, value)
+    }
+
+    /// Sets a field and leaves it its time; true if it is new.
+    pub fn keep(&mut self, field: &[u8], value: &[u8]) -> bool {
+        self.values.insert(field.to_vec(), value.to_vec()).is_none()
+    }
+
+    /// Removes a field; true if it was there.
+    pub fn take(&mut self, field: &[u8]) -> bool {
+        self.times.remove(field);
+        self.values.remove(field).is_some()
+    }
+
+    /// Removes fields.
+    pub fn take_all(&mut self, fields: &[Word]) {
+        for field in fields {
+            self.take(field);
+        }
+    }
+}
+
 /// An id of a stream's entry.
 pub type EntryId = (u64, u64);
 
@@ -64,7 +104,7 @@ pub enum Value {
     /// A set.
     Set(BTreeSet<Word>),
     /// A hash.
-    Hash(BTreeMap<Word, Word>),
+    Hash(Hash),
     /// A sorted set.
     Sorted(Sorted),
     /// A stream; it may be empty.
@@ -77,7 +117,7 @@ impl Value {
         match self {
             Value::List(list) => list.is_empty(),
             Value::Set(set) => set.is_empty(),
-            Value::Hash(hash) => hash.is_empty(),
+            Value::Hash(hash) => hash.values.is_empty(),
             Value::Sorted(sorted) => sorted.is_empty(),
             Value::Text(_) | Value::Stream(_) => false,
         }
@@ -121,7 +161,7 @@ typed! {
     Text: Word;
     List: VecDeque<Word>;
     Set: BTreeSet<Word>;
-    Hash: BTreeMap<Word, Word>;
+    Hash: Hash;
     Sorted: Sorted;
     Stream: Stream;
 }

@@ -5,13 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::fields;
 use super::operation::{Cut, Effect, Kind, Op, Time};
-use crate::database::{Stream, Value};
+use crate::database::{Hash, Stream, Value};
 use crate::resp::Word;
 
 /// Value and expiry time; `None` for no key.
 pub fn evaluate(ops: &[&Op]) -> Option<(Value, Option<u64>)> {
-    Some((value(ops)?, expires(ops)))
+    let mut value = value(ops)?;
+    if let Value::Hash(hash) = &mut value {
+        hash.times = fields::times(&hash.values, ops);
+    }
+    Some((value, expires(ops)))
 }
 
 /// Whether the time could be this one where it is not known what the key held before its writes were remembered.
@@ -40,7 +45,7 @@ fn key_taken(by: &Op, op: &Op) -> bool {
 fn overwrites(effect: &Effect, element: &Word) -> bool {
     match effect {
         Effect::Leave(names) | Effect::Unset(names) | Effect::Unscore(names) => names.contains(element),
-        Effect::Fields(pairs) => pairs.iter().any(|(field, _)| field == element),
+        Effect::Fields(pairs, _) => pairs.iter().any(|(field, _)| field == element),
         Effect::Scores(pairs) => pairs.iter().any(|(member, _)| member == element),
         _ => false,
     }
@@ -50,7 +55,7 @@ fn overwrites(effect: &Effect, element: &Word) -> bool {
 fn written(effect: &Effect) -> Vec<&Word> {
     match effect {
         Effect::Join(names) => names.iter().collect(),
-        Effect::Fields(pairs) => pairs.iter().map(|(field, _)| field).collect(),
+        Effect::Fields(pairs, _) => pairs.iter().map(|(field, _)| field).collect(),
         Effect::Scores(pairs) => pairs.iter().map(|(member, _)| member).collect(),
         Effect::AddField(field, _) => vec![field],
         Effect::AddScore(member, _) => vec![member],
@@ -58,7 +63,7 @@ fn written(effect: &Effect) -> Vec<&Word> {
     }
 }
 
-fn has_key(op: &Op, ops: &[&Op]) -> bool {
+pub fn has_key(op: &Op, ops: &[&Op]) -> bool {
     !ops.iter().any(|by| key_taken(by, op))
 }
 
@@ -91,7 +96,8 @@ pub fn is_whole(ops: &[&Op]) -> bool {
     bits && (takes || adds || others) || takes && (sets || adds || others)
 }
 
-fn value(ops: &[&Op]) -> Option<Value> {
+/// The value, without the times of fields.
+pub fn value(ops: &[&Op]) -> Option<Value> {
     let mut alive: Vec<&Op> = ops.iter().copied().filter(|op| is_alive(op, ops)).collect();
     alive.sort_by_key(|op| op.order());
     match alive.last()?.kind()? {
@@ -100,11 +106,12 @@ fn value(ops: &[&Op]) -> Option<Value> {
         Kind::Stream => Some(Value::Stream(stream(&alive, ops))),
         Kind::Hash => {
             let fields = elements(Kind::Hash, ops).into_iter();
-            Some(Value::Hash(
-                fields
+            Some(Value::Hash(Hash {
+                values: fields
                     .map(|field| (field.clone(), field_of(&field, ops)))
                     .collect(),
-            ))
+                ..Hash::default()
+            }))
         }
         Kind::Sorted => {
             let members = elements(Kind::Sorted, ops).into_iter();
@@ -255,7 +262,7 @@ fn touching<'a>(element: &Word, ops: &[&'a Op]) -> Vec<&'a Op> {
 fn field_of(field: &Word, ops: &[&Op]) -> Word {
     let touching = touching(field, ops);
     let set = |op: &&Op| match &op.effect {
-        Effect::Fields(pairs) => pairs
+        Effect::Fields(pairs, _) => pairs
             .iter()
             .rev()
             .find(|(name, _)| name == field)
@@ -301,8 +308,13 @@ fn says(effect: &Effect) -> Option<Option<u64>> {
 
 /// Whether what it saw of the expiry time is over: it set one, took the key, or made it anew.
 fn ends(op: &Op, ops: &[&Op]) -> bool {
-    if says(&op.effect).is_some() || op.effect == Effect::Del {
-        return true;
+    says(&op.effect).is_some() || op.effect == Effect::Del || finds_or_leaves_none(op, ops)
+}
+
+/// Whether it made the key anew, or took it.
+pub fn finds_or_leaves_none(op: &Op, ops: &[&Op]) -> bool {
+    if matches!(op.effect, Effect::FieldTimes(..)) {
+        return false;
     }
     let Some(kind) = op.kind() else { return false };
     let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
@@ -333,9 +345,11 @@ fn kind_of(value: &Value) -> Kind {
 
 /// Whether it ends what it saw even if no removal ever takes the last element.
 fn surely_ends(op: &Op, ops: &[&Op]) -> bool {
-    if says(&op.effect).is_some() || op.effect == Effect::Del {
-        return true;
-    }
+    says(&op.effect).is_some() || op.effect == Effect::Del || surely_finds_none(op, ops)
+}
+
+/// Whether it made the key anew, even if no removal ever took the last element.
+pub fn surely_finds_none(op: &Op, ops: &[&Op]) -> bool {
     let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
     let puts = |other: &Op| {
         matches!(other.effect, Effect::Set(..) | Effect::Add(_) | Effect::Enter(..))

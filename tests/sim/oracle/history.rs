@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::database::{Cause, Database};
+use super::operation::of_fields;
+use crate::database::{Cause, Database, Record};
 use crate::journal::{Book, Logged};
-use crate::resp::{Words, parse, show};
+use crate::resp::{Word, Words, parse, show};
 use crate::world::World;
 
 /// A command that belongs into the log, and what its database had executed of each site before.
@@ -14,7 +15,8 @@ struct Local {
     db: usize,
     words: Words,
     past: Vec<u64>,
-    /// A key of the syncer's transaction had expired: the server's DEL may be taken for the syncer's own.
+    /// A key or field of the syncer's transaction had expired: the server's DEL or HDEL may be taken for the syncer's own,
+    /// or the other way round.
     may_lack: bool,
 }
 
@@ -31,12 +33,13 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
             .position(|record| record.unit != unit)
             .map_or(history.len(), |len| at + len);
         let records = &history[at..end];
-        for record in records.iter().filter(|record| record.cause != Cause::Applied) {
+        let may_lack = records.iter().any(|record| record.cause == Cause::Applied);
+        for (db, words) in records.iter().filter_map(local) {
             locals.push(Local {
-                db: record.db,
-                words: record.words.clone(),
+                db,
+                words,
                 past: past.clone(),
-                may_lack: records.iter().any(|record| record.cause == Cause::Applied),
+                may_lack,
             });
         }
         for record in records.iter().filter(|record| record.cause == Cause::Applied) {
@@ -49,8 +52,40 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
     locals
 }
 
-/// The syncer writes a ZADD of one member without the condition, which has held.
+/// What a record tells of the database's own doing. What the server made of a time of ours that was over is a removal of
+/// its own, and where it sends the value in place of an increment that found a field over, that tells of its removal.
+fn local(record: &Record) -> Option<(usize, Words)> {
+    let is = |name: &[u8]| record.words[0].eq_ignore_ascii_case(name);
+    if record.cause != Cause::Applied || is(b"HDEL") {
+        return Some((record.db, record.words.clone()));
+    }
+    let is_sum = is(b"HSET") && record.words.len() == 4;
+    is_sum.then(|| (record.db, [&[b"HDEL".to_vec()], &record.words[1..3]].concat()))
+}
+
+/// The syncer writes a ZADD or an HPEXPIREAT of one element, and an HSETEX, without the condition, which has held, and
+/// what older servers know as they know it.
 fn without_condition(words: &Words) -> Words {
+    let is = |name: &[u8]| words[0].eq_ignore_ascii_case(name);
+    let word = |text: &str| text.as_bytes().to_vec();
+    if is(b"HPEXPIREAT") && words.len() == 7 && words[3] != b"FIELDS" {
+        return [&words[..3], &words[4..]].concat();
+    }
+    if is(b"HGETDEL") {
+        return [&[word("HDEL"), words[1].clone()], of_fields(words, 2).1].concat();
+    }
+    if is(b"HSETEX") {
+        let (options, pairs) = of_fields(words, 2);
+        let is_time = |word: &&Word| !matches!(word.as_slice(), b"FNX" | b"FXX");
+        let times: Vec<Word> = options.iter().filter(is_time).cloned().collect();
+        return match times.is_empty() {
+            true => [&[word("HSET"), words[1].clone()], pairs].concat(),
+            false => {
+                let behind = &words[words.len() - pairs.len() - 2..];
+                [&words[..2], &times, behind].concat()
+            }
+        };
+    }
     let conditions: [&[u8]; 4] = [b"NX", b"XX", b"GT", b"LT"];
     if words[0].eq_ignore_ascii_case(b"ZADD") && words.len() == 5 && conditions.contains(&words[2].as_slice())
     {

@@ -2,6 +2,7 @@
 //! windows, bases or repairs, and sharing no code with the engine.
 
 mod evaluate;
+mod fields;
 mod history;
 mod lists;
 mod operation;
@@ -10,7 +11,7 @@ mod whole;
 
 use std::collections::BTreeMap;
 
-use crate::database::Database;
+use crate::database::{Database, Value};
 use crate::resp::{Word, parse, show};
 use crate::world::World;
 use operation::{Effect, Op};
@@ -40,11 +41,17 @@ pub fn judge(world: &World) -> Result<(), String> {
         let ideal = evaluate::evaluate(&refs);
         let held = held.map(|entry| (entry.value.clone(), entry.expires));
         if ideal != held {
-            let same = ideal.as_ref().map(|(value, _)| value) == held.as_ref().map(|(value, _)| value);
+            let same = match (&ideal, &held) {
+                (Some((Value::Hash(ideal), _)), Some((Value::Hash(held), _))) => {
+                    ideal.values == held.values && fields::may_be(&held.values, &held.times, &refs)
+                }
+                _ => ideal.as_ref().map(|(value, _)| value) == held.as_ref().map(|(value, _)| value),
+            };
             if same
-                && held
-                    .as_ref()
-                    .is_some_and(|(_, time)| evaluate::may_expire(&refs, *time))
+                && held.as_ref().is_some_and(|(_, time)| {
+                    ideal.as_ref().is_some_and(|(_, ideal)| ideal == time)
+                        || evaluate::may_expire(&refs, *time)
+                })
             {
                 continue;
             }

@@ -42,10 +42,12 @@ pub enum Effect {
     Join(Vec<Word>),
     /// Members leave.
     Leave(Vec<Word>),
-    /// Fields are set.
-    Fields(Vec<(Word, Word)>),
+    /// Fields are set, and their times.
+    Fields(Vec<(Word, Word)>, Time),
     /// Fields go.
     Unset(Vec<Word>),
+    /// The expiry time of fields is set, or taken away.
+    FieldTimes(Vec<Word>, Option<u64>),
     /// A number is added to a field.
     AddField(Word, i64),
     /// Members get scores.
@@ -116,7 +118,9 @@ impl Op {
         match self.effect {
             Effect::Set(..) | Effect::Add(_) | Effect::Bits(_) | Effect::Take(_) => Some(Kind::Text),
             Effect::Join(_) | Effect::Leave(_) => Some(Kind::Set),
-            Effect::Fields(_) | Effect::Unset(_) | Effect::AddField(..) => Some(Kind::Hash),
+            Effect::Fields(..) | Effect::Unset(_) | Effect::AddField(..) | Effect::FieldTimes(..) => {
+                Some(Kind::Hash)
+            }
             Effect::Scores(_) | Effect::Unscore(_) | Effect::AddScore(..) => Some(Kind::Sorted),
             Effect::Enter(..) | Effect::Strike(_) | Effect::Trim(_) => Some(Kind::Stream),
             Effect::Del | Effect::Expire(_) | Effect::Told(..) | Effect::Whole => None,
@@ -172,7 +176,22 @@ pub fn effects(db: usize, words: &Words) -> Vec<(usize, Word, Effect)> {
         "PFADD" if words.len() > 2 => one(Effect::Take(rest())),
         "SADD" => one(Effect::Join(rest())),
         "SREM" => one(Effect::Leave(rest())),
-        "HSET" | "HMSET" | "HSETNX" => one(Effect::Fields(pairs(&words[2..]))),
+        "HSET" | "HMSET" | "HSETNX" => one(Effect::Fields(pairs(&words[2..]), Time::Never)),
+        "HSETEX" => {
+            let (options, given) = of_fields(words, 2);
+            one(Effect::Fields(pairs(given), time(options)))
+        }
+        "HGETDEL" => one(Effect::Unset(of_fields(words, 2).1.to_vec())),
+        "HPERSIST" => one(Effect::FieldTimes(of_fields(words, 2).1.to_vec(), None)),
+        "HPEXPIREAT" => {
+            let (options, fields) = of_fields(words, 3);
+            let is_told = options.is_empty() || fields.len() == 1;
+            let at = Some(number(&words[2]) as u64);
+            one(match is_told {
+                true => Effect::FieldTimes(fields.to_vec(), at),
+                false => Effect::Whole,
+            })
+        }
         "HDEL" => one(Effect::Unset(rest())),
         "HINCRBY" => one(Effect::AddField(words[2].clone(), number(&words[3]))),
         "ZADD" => one(scores(words)),
@@ -205,15 +224,26 @@ fn told(words: &Words) -> Effect {
 }
 
 fn set_time(words: &Words) -> Time {
+    time(&words[3..])
+}
+
+fn time(options: &[Word]) -> Time {
     let mut time = Time::Never;
-    for at in 3..words.len() {
-        match words[at].to_ascii_uppercase().as_slice() {
+    for (at, option) in options.iter().enumerate() {
+        match option.to_ascii_uppercase().as_slice() {
             b"KEEPTTL" => time = Time::Kept,
-            b"PXAT" => time = Time::At(number(&words[at + 1]) as u64),
+            b"PXAT" => time = Time::At(number(&options[at + 1]) as u64),
             _ => {}
         }
     }
     time
+}
+
+/// The options before FIELDS, and what follows its number.
+pub fn of_fields(words: &Words, from: usize) -> (&[Word], &[Word]) {
+    let is_fields = |word: &Word| word.eq_ignore_ascii_case(b"FIELDS");
+    let at = from + words[from..].iter().position(is_fields).expect("FIELDS");
+    (&words[from..at], &words[at + 2..])
 }
 
 /// What is stored, bit by bit. Increments, and long ranges, go by the whole value.
