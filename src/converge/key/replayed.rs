@@ -57,6 +57,7 @@ impl KeyState {
         // what the value had.
         let is_of_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
         let is_long = canonical.order.len() > replay_max
+            && trace.is_some()
             && !self.is_in_flight()
             && !self.operations.iter().any(is_of_stream);
         if demanded || arbiter == Some(me) && (tainted || lost || is_long) {
