@@ -24,9 +24,7 @@ impl Settled {
         if off(Mutation::SettledHold) {
             return;
         }
-        if self.outstanding.back().is_none_or(|(last, _)| *last != txn) {
-            self.outstanding.push_back((txn, before.clone()));
-        }
+        self.hold_open(txn, before);
     }
 
     /// Something is not repaired, and no transaction will until somebody else has done something.
@@ -49,5 +47,29 @@ impl Settled {
             point.meet(before);
         }
         point
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::causality::SiteIx;
+
+    fn vector(seq: u64) -> Vector {
+        let mut vector = Vector::zero(1);
+        vector.advance(SiteIx(0), seq);
+        vector
+    }
+
+    #[test]
+    fn what_is_held_twice_is_released_once() {
+        let mut settled = Settled::default();
+        settled.hold(1, &vector(3));
+        settled.hold_open(2, &vector(4));
+        settled.hold(1, &vector(5));
+        assert_eq!(settled.point(&vector(9)), vector(3));
+        assert_eq!(settled.release(1), Some(vector(3)));
+        assert_eq!(settled.release(2), Some(vector(4)));
+        assert_eq!(settled.point(&vector(9)), vector(9));
     }
 }
