@@ -40,6 +40,16 @@ pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Conte
     evaluate_content(base, operations, &[])
 }
 
+/// The type of that: where something is there, nothing else has to be evaluated.
+pub(super) fn evaluate_kind(base: &Content, operations: &[&Operation]) -> Kind {
+    let cover = Cover::of(operations);
+    let alive = latest_alive(operations, &cover).map(|op| kind_of(&op.effect));
+    match alive {
+        Some(kind @ (Kind::Text | Kind::Set | Kind::Hash | Kind::Sorted)) => kind,
+        _ => evaluate_value(base, operations).kind,
+    }
+}
+
 fn evaluate_content(base: &Content, operations: &[&Operation], enders: &[Operation]) -> Content {
     let cover = Cover::of(operations);
     let base_alive = !covers_base(base, operations);

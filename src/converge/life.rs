@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 use self::presence::Presence;
 use super::content::{Content, Kind, kind_of};
-use super::evaluate::{evaluate_value, is_reset, is_write};
+use super::evaluate::{evaluate_kind, evaluate_value, is_reset, is_write};
 use super::fields::found_none;
 use super::list::Taken;
 use super::operation::Operation;
@@ -207,7 +207,7 @@ impl Life {
                 .iter()
                 .filter(|other| other.dot != op.dot && op.is_after(other)),
         );
-        let found = left_by(self.base(), &past, kind).kind;
+        let found = kind_left(self.base(), &past, kind);
         let is_gone = match found {
             Kind::Absent => true,
             Kind::Unknown | Kind::Other => false,
@@ -217,7 +217,7 @@ impl Life {
             return is_gone;
         }
         past.push(op);
-        left_by(self.base(), &past, kind).kind == Kind::Absent
+        kind_left(self.base(), &past, kind) == Kind::Absent
     }
 
     /// Whether the key can be known to have gone. On a base that is not known, removals of elements tell nothing.
@@ -392,6 +392,15 @@ fn left_by(base: &Content, operations: &[&Operation], kind: Kind) -> Content {
     match without.kind {
         Kind::Stream | Kind::List => without,
         _ => left(operations),
+    }
+}
+
+/// The type of that.
+fn kind_left(base: &Content, operations: &[&Operation], kind: Kind) -> Kind {
+    match operations.iter().any(|op| kind_of(&op.effect) == Kind::Other) {
+        true => left_by(base, operations, kind).kind,
+        false if operations.is_empty() => base.kind,
+        false => evaluate_kind(base, operations),
     }
 }
 
