@@ -139,18 +139,16 @@ impl Life {
         if !self.has_times || !keeps {
             return;
         }
-        let ghosts: Vec<Cow<'_, Operation>> =
-            self.ghosts.iter().filter_map(|ghost| ghost.seen_by(op)).collect();
-        let mut seen: Vec<&Operation> = ghosts.iter().map(AsRef::as_ref).collect();
-        seen.extend(
-            operations
-                .iter()
-                .filter(|other| other.dot != op.dot && op.is_after(other)),
-        );
+        let ghosts = self.ghosts_seen_by(op);
+        let seen = seen_by(op, &ghosts, operations);
         let fields = found_none(op, &seen, self.base());
         if !fields.is_empty() {
             self.enders.push(stripped(op, Effect::HashRemove(fields)));
         }
+    }
+
+    fn ghosts_seen_by(&self, op: &Operation) -> Vec<Cow<'_, Operation>> {
+        self.ghosts.iter().filter_map(|ghost| ghost.seen_by(op)).collect()
     }
 
     /// All is asked again, in an order that causality allows.
@@ -199,14 +197,8 @@ impl Life {
     /// Looks at all of the past.
     fn looks_gone(&self, op: &Operation, operations: &[Operation]) -> bool {
         let kind = kind_of(&op.effect);
-        let ghosts: Vec<Cow<'_, Operation>> =
-            self.ghosts.iter().filter_map(|ghost| ghost.seen_by(op)).collect();
-        let mut past: Vec<&Operation> = ghosts.iter().map(AsRef::as_ref).collect();
-        past.extend(
-            operations
-                .iter()
-                .filter(|other| other.dot != op.dot && op.is_after(other)),
-        );
+        let ghosts = self.ghosts_seen_by(op);
+        let mut past = seen_by(op, &ghosts, operations);
         let found = kind_left(self.base(), &past, kind);
         let is_gone = match found {
             Kind::Absent => true,
@@ -371,6 +363,17 @@ impl Life {
 /// What was read of it counts where it is not hidden.
 fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: bool) -> &'a Content {
     read.filter(|_| !is_hidden).unwrap_or(folded)
+}
+
+/// All that an operation saw, with these ghosts.
+fn seen_by<'a>(
+    op: &Operation,
+    ghosts: &'a [Cow<'_, Operation>],
+    operations: &'a [Operation],
+) -> Vec<&'a Operation> {
+    let others = operations.iter();
+    let seen = others.filter(|other| other.dot != op.dot && op.is_after(other));
+    ghosts.iter().map(AsRef::as_ref).chain(seen).collect()
 }
 
 /// What these leave of a base. What is done to a stream's groups or within a list, and to a string as a whole, leaves it

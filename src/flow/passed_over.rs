@@ -151,26 +151,38 @@ mod tests {
         site.read_stream(&mut stream).unwrap();
     }
 
-    #[test]
-    fn what_was_passed_over_is_repaired_and_not_sent_again() {
+    /// A site whose database is ready, and all that clients of B wrote has been submitted, each in a transaction.
+    fn with_writes_of_b(commands: &[&[&[u8]]]) -> Site<Memory> {
         let held_by_b = Memory::default();
-        let mut a = site("a", "b", Memory::default());
+        let (mut a, mut b) = (
+            site("a", "b", Memory::default()),
+            site("b", "a", held_by_b.clone()),
+        );
         a.settings = Settings {
             transaction_commands_max: 1,
             ..Settings::default()
         };
-        let mut b = site("b", "a", held_by_b.clone());
         let mut stream = BytesMut::new();
-        encode::command(&mut stream, &[b"INCRBY", b"n", b"5"]);
-        encode::command(&mut stream, &[b"SADD", b"s", b"m"]);
-        encode::command(&mut stream, &[b"SET", b"t", b"first"]);
-        encode::command(&mut stream, &[b"SET", b"t", b"second"]);
+        commands
+            .iter()
+            .for_each(|words| encode::command(&mut stream, words));
         b.read_stream(&mut stream).unwrap();
         receive(&mut a, &held_by_b, B);
         a.apply_connected();
         let barrier = submitted(&mut a);
         come_back(&mut a, &barrier);
         a.deliver();
+        a
+    }
+
+    #[test]
+    fn what_was_passed_over_is_repaired_and_not_sent_again() {
+        let mut a = with_writes_of_b(&[
+            &[b"INCRBY", b"n", b"5"],
+            &[b"SADD", b"s", b"m"],
+            &[b"SET", b"t", b"first"],
+            &[b"SET", b"t", b"second"],
+        ]);
         let sent = submitted(&mut a);
         assert_eq!(sent.len(), 4);
         // The database refused the first three, and took the last.
@@ -188,17 +200,7 @@ mod tests {
 
     #[test]
     fn what_nobody_else_s_marker_covers_gets_one_of_its_own() {
-        let held_by_b = Memory::default();
-        let mut a = site("a", "b", Memory::default());
-        let mut b = site("b", "a", held_by_b.clone());
-        let mut stream = BytesMut::new();
-        encode::command(&mut stream, &[b"SADD", b"s", b"m"]);
-        b.read_stream(&mut stream).unwrap();
-        receive(&mut a, &held_by_b, B);
-        a.apply_connected();
-        let barrier = submitted(&mut a);
-        come_back(&mut a, &barrier);
-        a.deliver();
+        let mut a = with_writes_of_b(&[&[b"SADD", b"s", b"m"]]);
         // A transaction without operations of B stands behind it.
         let txn = Txn::new(a.next_txn, a.me);
         a.next_txn += 1;

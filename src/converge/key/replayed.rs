@@ -53,13 +53,7 @@ impl KeyState {
         let arbiter = arbiter(&self.operations, &canonical.order);
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
-        // A key that is never at rest would be replayed from ever further back. Where a stream's entry stands is told by
-        // what the value had.
-        let is_of_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
-        let is_long = canonical.order.len() > replay_max
-            && trace.is_some()
-            && !self.is_in_flight()
-            && !self.operations.iter().any(is_of_stream);
+        let is_long = canonical.order.len() > replay_max && trace.is_some() && self.may_begin_anew();
         if demanded || arbiter == Some(me) && (tainted || lost || is_long) {
             if self.held.adds_entries() || self.held.repairs() {
                 self.demanded = demanded;
@@ -100,6 +94,13 @@ impl KeyState {
         let mut repair = self.submit_restart(&canonical, begun, txn);
         self.repair_expiry(txn, &mut repair);
         repair
+    }
+
+    /// A key that is never at rest would be replayed from ever further back, unless its value is sent anew. Where a
+    /// stream's entry stands is told by what the value had.
+    fn may_begin_anew(&self) -> bool {
+        let is_of_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
+        !self.is_in_flight() && !self.operations.iter().any(is_of_stream)
     }
 
     /// What is shipped claims all that is known, so it is brought about first where that can be done.
