@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::journal::Journal;
+use super::passed_over::earliest;
 use super::site::{Barrier, DEFERRED, Site};
 use super::txn::{Outcome, Reader, Txn};
 use crate::causality::{Dot, Seq, SiteIx, Vector};
@@ -324,12 +325,7 @@ impl<J: Journal> Site<J> {
         };
         self.fold_effects(&txn, &effects, has_read);
         let deferred = self.settled.release(DEFERRED | txn.id);
-        let held = [passed, recovered, deferred, held.filter(|_| for_me)];
-        let held = held.into_iter().flatten();
-        held.reduce(|mut all, one| {
-            all.meet(&one);
-            all
-        })
+        earliest([passed, recovered, deferred, held.filter(|_| for_me)])
     }
 
     /// Tells each key in conflict which of its commands took effect.

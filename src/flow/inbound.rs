@@ -295,7 +295,7 @@ impl<J: Journal> Site<J> {
             return self.deliver_value(batch, at, row, dot, past);
         }
         if row.class == EffectClass::Took {
-            return self.deliver_told(row, dot, past);
+            return self.deliver_slowly(row, dot, past);
         }
         if row.keys_inside() || row.class.is_of_databases() {
             return self.deliver_many_keys(batch, at, row, dot, past, bytes);
@@ -332,10 +332,7 @@ impl<J: Journal> Site<J> {
             let may_be_over = time.is_some_and(|time| time < self.now_unix_ms.saturating_add(SOON_MS));
             if may_be_over {
                 // By the rules it is put there by commands that tell.
-                self.converge
-                    .remote_slowly(arrival(row, dot, past), &mut self.past);
-                self.contest();
-                self.meet_flushes(dot, past);
+                self.deliver_slowly(row, dot, past);
             }
             return may_be_over;
         }
@@ -374,9 +371,9 @@ impl<J: Journal> Site<J> {
         self.meet_flushes(dot, past);
     }
 
-    /// What a pop took is for this site to know, and for no database.
+    /// Only the rules are told, whatever is in conflict: what a pop took, for one, is for no database.
     #[cold]
-    fn deliver_told(&mut self, row: Row, dot: Dot, past: &Vector) {
+    fn deliver_slowly(&mut self, row: Row, dot: Dot, past: &Vector) {
         let arrival = arrival(row, dot, past);
         self.converge.remote_slowly(arrival, &mut self.past);
         self.contest();

@@ -23,26 +23,22 @@ impl<J: Journal> Site<J> {
             .position(|known| Some(known.id) == txn)
             .filter(|place| *place > 0)?;
         let before: Vec<TxnId> = self.past.in_flight.iter().take(place).map(|txn| txn.id).collect();
-        let mut held: Option<Vector> = None;
+        let mut held = Vec::new();
         for id in before {
-            if self.barrier == Barrier::Sent(id) || self.empties(id) {
+            let operations = self.operations_in(id);
+            if self.barrier == Barrier::Sent(id) || self.has(&operations, EffectClass::is_of_databases) {
                 continue;
             }
-            for dot in self.operations_in(id) {
+            for &dot in &operations {
                 for fingerprint in self.past.fingerprints_of(dot) {
                     self.converge.open(fingerprint, &mut self.past);
                 }
             }
-            let deferred = self.settled.release(DEFERRED | id);
-            for released in [deferred, self.forget_txn(id)].into_iter().flatten() {
-                match &mut held {
-                    Some(held) => held.meet(&released),
-                    None => held = Some(released),
-                }
-            }
+            held.push(self.settled.release(DEFERRED | id));
+            held.push(self.forget_txn(id, &operations));
         }
         self.contest();
-        held
+        earliest(held)
     }
 
     /// The operations that a transaction carries.
@@ -54,16 +50,16 @@ impl<J: Journal> Site<J> {
         (txn.from..=txn.to).map(|seq| Dot { site, seq }).collect()
     }
 
-    fn empties(&mut self, id: TxnId) -> bool {
-        let operations = self.operations_in(id);
-        operations.into_iter().any(|dot| {
+    /// Whether one of these is of such a class.
+    fn has(&mut self, operations: &[Dot], is_meant: impl Fn(EffectClass) -> bool) -> bool {
+        operations.iter().any(|&dot| {
             let row = self.past.row_of(dot).and_then(|(batch, at)| batch.row(at));
-            row.is_some_and(|row| row.class.is_of_databases())
+            row.is_some_and(|row| is_meant(row.class))
         })
     }
 
     /// It is not sent again; its keys, all of which are in conflict, are told. Gives what had been held for it.
-    fn forget_txn(&mut self, id: TxnId) -> Option<Vector> {
+    fn forget_txn(&mut self, id: TxnId, operations: &[Dot]) -> Option<Vector> {
         let place = self.past.in_flight.iter().position(|txn| txn.id == id)?;
         let txn = self.past.in_flight.remove(place)?;
         tracing::warn!(
@@ -80,14 +76,9 @@ impl<J: Journal> Site<J> {
         for (key, _) in txn.reads() {
             self.converge.ship_failed(key);
         }
-        let operations = (txn.from..=txn.to).filter(|_| txn.to > 0);
-        for dot in operations.map(|seq| Dot {
-            site: txn.origin,
-            seq,
-        }) {
-            let row = self.past.row_of(dot).and_then(|(batch, at)| batch.row(at));
-            if row.is_some_and(|row| row.class == EffectClass::Derived) {
-                self.converge.doubt_result(dot);
+        for dot in operations {
+            if self.has(&[*dot], |class| class == EffectClass::Derived) {
+                self.converge.doubt_result(*dot);
             }
         }
         if txn.to > 0 {
@@ -112,6 +103,14 @@ impl<J: Journal> Site<J> {
             }
         }
     }
+}
+
+/// What all of these have; none if there are none.
+pub(super) fn earliest(held: impl IntoIterator<Item = Option<Vector>>) -> Option<Vector> {
+    held.into_iter().flatten().reduce(|mut all, one| {
+        all.meet(&one);
+        all
+    })
 }
 
 #[cfg(test)]

@@ -57,9 +57,7 @@ impl Converge {
         (arrived, flush): (Dot, &Operation),
         history: &mut impl History,
     ) {
-        if !self.conflicts.contains(fingerprint) {
-            self.materialise(fingerprint, history);
-        }
+        self.open(fingerprint, history);
         let place = (fingerprint, db, key);
         self.conflicts.enter_key(place, |state| {
             if !state.knows_flush(flush) {
