@@ -35,6 +35,11 @@ impl Hlc {
         self.0 & STATE_BIT != 0
     }
 
+    /// When it was written, also of a key in a snapshot: an order that causality agrees with.
+    pub fn written(self) -> Hlc {
+        Hlc(self.0 & !STATE_BIT)
+    }
+
     /// The timestamp `n` ticks later.
     pub fn plus(self, n: u64) -> Hlc {
         Hlc(self.0 + n)

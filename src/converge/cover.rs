@@ -37,9 +37,10 @@ pub(super) struct ElementCover<'c, 'a> {
 impl<'a> Cover<'a> {
     pub fn of(operations: &[&'a Operation]) -> Cover<'a> {
         let mut cover = Cover::default();
-        let has_state = operations.iter().any(|op| op.is_state());
-        if has_state || off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
+        if off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
             cover.beside = operations.to_vec();
+        } else if operations.iter().any(|op| op.is_state()) {
+            cover.beside = outside_states(operations);
         }
         let mut known = operations.iter().map(|op| kind_of(&op.effect)).filter(is_known);
         let first = known.next();
@@ -134,6 +135,14 @@ impl ElementCover<'_, '_> {
             || op.is_state() && self.cover.is_overwritten_beside(op, self.element)
             || off(Mutation::AddWins) && self.cover.is_removed_beside(op, self.element)
     }
+}
+
+/// What no part of a snapshot has seen: the rest stands in that, and decides nothing about another one.
+pub(super) fn outside_states<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
+    let states: Vec<&&Operation> = operations.iter().filter(|op| op.is_state()).collect();
+    let is_inside = |op: &Operation| states.iter().any(|state| state.sees(op.dot));
+    let outside = operations.iter().copied();
+    outside.filter(|op| op.is_state() || !is_inside(op)).collect()
 }
 
 fn is_known(kind: &Kind) -> bool {

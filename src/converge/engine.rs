@@ -425,7 +425,8 @@ impl Converge {
             }
         }
         // As they were and will be executed. What was executed and is concurrent commutes, so time will do.
-        found.sort_by_key(|(in_flight, _, _, operation)| (*in_flight, operation.order()));
+        let place = |operation: &Operation| (operation.time.written(), operation.dot.site);
+        found.sort_by_key(|(in_flight, _, _, operation)| (*in_flight, place(operation)));
         let taken_over = self.taken_over.as_ref();
         let is_earlier = |dot| taken_over.is_some_and(|executed| executed.includes(dot));
         let (earlier, later): (Vec<_>, Vec<_>) = found

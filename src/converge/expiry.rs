@@ -1,7 +1,7 @@
 //! The register of the expiry time: the longest of those that nothing covers.
 
 use super::content::{Content, Expiry, Kind, kind_of};
-use super::cover::join;
+use super::cover::{join, outside_states};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::{Effect, SetExpiry};
@@ -23,9 +23,7 @@ pub(super) fn register(base: &Content, operations: &[&Operation], enders: &[Oper
     let mut covered = None;
     covering.iter().for_each(|op| join(&mut covered, &op.past));
     let is_covered = |op: &Operation| {
-        let is_later = |other: &&Operation| other.dot != op.dot && other.is_after(op);
-        covered.as_ref().is_some_and(|past| past.includes(op.dot))
-            || op.is_state() && covering.iter().any(is_later)
+        covered.as_ref().is_some_and(|past| past.includes(op.dot)) || op.is_state() && yields(op, operations)
     };
     let alive = setting.into_iter().filter(|(op, _)| !is_covered(op));
     alive
@@ -35,6 +33,20 @@ pub(super) fn register(base: &Content, operations: &[&Operation], enders: &[Oper
             false => one.longest(other),
         })
         .unwrap_or(Expiry::Never)
+}
+
+/// Whether the time in a snapshot is none any more because of something that it has not seen: what says itself what
+/// becomes of the time, or of the key. What merely found no key there found what the snapshot holds.
+fn yields(state: &Operation, operations: &[&Operation]) -> bool {
+    let is_known = |kind: Kind| !matches!(kind, Kind::Unknown | Kind::Other);
+    let decides = |other: &&&Operation| {
+        let (here, there) = (kind_of(&state.effect), kind_of(&other.effect));
+        let differ = here != there && is_known(here) && is_known(there);
+        expiry_of(&other.effect).is_some() || other.effect == Effect::Del || differ
+    };
+    let outside = outside_states(operations);
+    let mut deciding = outside.iter().filter(decides);
+    deciding.any(|other| other.dot != state.dot && other.is_after(state))
 }
 
 fn kinds_fight(operations: &[&Operation]) -> bool {

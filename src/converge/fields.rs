@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::content::{Content, Expiry, Kind, Value, kind_of};
-use super::cover::{Cover, join};
+use super::cover::{Cover, join, outside_states};
 use super::difference::unix_ms;
 use super::evaluate::{is_reset, is_write};
 use super::mutation::{Mutation, off};
@@ -124,10 +124,10 @@ impl<'a> Around<'a> {
         }
         covering.iter().for_each(|op| join(&mut covered, &op.past));
         let is_covered = |op: &Operation| {
-            let is_later = |other: &&Operation| other.dot != op.dot && other.is_after(op);
+            let is_later = |other: &&Operation| ends(other) && other.dot != op.dot && other.is_after(op);
             self.cover.key_of(op)
                 || covered.as_ref().is_some_and(|past| past.includes(op.dot))
-                || op.is_state() && covering.iter().any(is_later)
+                || op.is_state() && outside_states(touching).iter().any(is_later)
         };
         let alive = touching.iter().filter(|op| !is_covered(op));
         alive

@@ -306,18 +306,21 @@ impl KeyState {
             && known.clone().all(|op| op.sees(flush.dot));
         // What a DEL took was gone before, and what came behind it need not be told in operations alone: repairs may.
         let has_taken = known.any(|op| op.effect != Effect::Del && flush.sees(op.dot));
-        if (follows || has_taken) && !self.doubtful {
+        let stay = || {
+            self.operations
+                .iter()
+                .filter(executed)
+                .filter(|op| !flush.sees(op.dot))
+        };
+        // Of what an earlier run executed it is not known whether it did; what was taken is gone all the same.
+        let is_known = !self.doubtful || has_taken && stay().next().is_none();
+        if (follows || has_taken) && is_known {
             let mut actual = Actual {
                 content: Content::absent(),
                 trace: Some((Root::Empty, Vec::new())),
                 ..Actual::base()
             };
-            let stay = self
-                .operations
-                .iter()
-                .filter(executed)
-                .filter(|op| !flush.sees(op.dot));
-            stay.for_each(|op| actual.execute(op));
+            stay().for_each(|op| actual.execute(op));
             *self.held.actual_mut() = actual;
         }
         self.add(flush);

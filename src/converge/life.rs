@@ -199,6 +199,9 @@ impl Life {
         let kind = kind_of(&op.effect);
         let ghosts = self.ghosts_seen_by(op);
         let mut past = seen_by(op, &ghosts, operations);
+        if is_value_left(&past) {
+            return false;
+        }
         let found = kind_left(self.base(), &past, kind);
         let is_gone = match found {
             Kind::Absent => true,
@@ -365,14 +368,14 @@ fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: boo
     read.filter(|_| !is_hidden).unwrap_or(folded)
 }
 
-/// All that an operation saw, with these ghosts.
+/// All that an operation really saw, with these ghosts: a part of a snapshot that counts as older was not there.
 fn seen_by<'a>(
     op: &Operation,
     ghosts: &'a [Cow<'_, Operation>],
     operations: &'a [Operation],
 ) -> Vec<&'a Operation> {
     let others = operations.iter();
-    let seen = others.filter(|other| other.dot != op.dot && op.is_after(other));
+    let seen = others.filter(|other| other.dot != op.dot && op.sees(other.dot));
     ghosts.iter().map(AsRef::as_ref).chain(seen).collect()
 }
 
@@ -396,6 +399,16 @@ fn left_by(base: &Content, operations: &[&Operation], kind: Kind) -> Content {
         Kind::Stream | Kind::List => without,
         _ => left(operations),
     }
+}
+
+/// Whether these include the value in a snapshot, and nothing that took the key behind it.
+fn is_value_left(operations: &[&Operation]) -> bool {
+    let is_value = |op: &&&Operation| op.is_state() && matches!(op.effect, Effect::Restore { .. });
+    let is_taken = |value: &Operation| {
+        let mut others = operations.iter();
+        others.any(|op| is_reset(&op.effect) && op.is_after(value))
+    };
+    operations.iter().filter(is_value).any(|value| !is_taken(value))
 }
 
 /// The type of that.
@@ -473,9 +486,9 @@ impl Ghost {
         }
     }
 
-    /// The last that this operation comes after.
+    /// The last that this operation saw.
     fn seen_by(&self, op: &Operation) -> Option<Cow<'_, Operation>> {
-        if op.is_after(&self.last) {
+        if op.sees(self.last.dot) {
             return Some(Cow::Borrowed(&self.last));
         }
         let upto = op.past.get(self.last.dot.site);

@@ -85,11 +85,12 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
 }
 
 /// The shipped value that a replay starts from. One that has not seen a DEL is none: it holds what the DEL saw, and what
-/// the DEL did not see survives, though that value has it as well.
+/// the DEL did not see survives, though that value has it as well. Of the snapshots of two sites the later one counts.
 pub(super) fn root_state(operations: &[Operation]) -> Option<&Operation> {
     let state = latest_state(operations).map(|at| &operations[at])?;
     let mut deletions = operations.iter().filter(|op| op.effect == Effect::Del);
-    deletions.all(|op| state.sees(op.dot)).then_some(state)
+    let is_before = |op: &Operation| state.sees(op.dot) || op.is_state() && state.is_state();
+    deletions.all(is_before).then_some(state)
 }
 
 /// Where a replay without SETs starts: with nothing behind a DEL, else from the shipped value, if there is one.

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use super::journal::Journal;
 use super::site::{Barrier, Site};
 use super::txn::{Piece, Txn};
-use crate::causality::{Seq, SiteIx};
+use crate::causality::{Hlc, Seq, SiteIx};
 use crate::echo::{Marker, captured_key_of, key_of};
 use crate::resp::encode;
 
@@ -89,13 +89,14 @@ impl<J: Journal> Site<J> {
         };
         let me = self.roster.name(self.me);
         set(captured_key_of(me), encode::Decimal::new(captured).as_bytes());
+        let time = self.latest_with(txn);
         let sites = self.roster.peers().filter(|_| of_all_sites);
         for site in sites {
             let seq = self.submitted_with(txn, site);
             let marker = Marker {
                 origin: self.roster.name(site),
                 seq,
-                time: self.clock.last(),
+                time,
                 writer: self.writer,
                 txn: txn.id,
             };
@@ -110,6 +111,13 @@ impl<J: Journal> Site<J> {
             commands,
             reads: None,
         });
+    }
+
+    /// The highest timestamp of what the database has executed when it has executed this transaction: whoever finds its
+    /// marker in a snapshot has to stamp behind it, and what is on its way has not come back yet.
+    fn latest_with(&self, txn: &Txn) -> Hlc {
+        let sent = self.past.in_flight.iter().map(|txn| txn.time);
+        sent.fold(self.clock.last().max(txn.time), Hlc::max)
     }
 
     /// How much of a site's operations the database has executed when it has executed this transaction.

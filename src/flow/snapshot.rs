@@ -285,6 +285,8 @@ impl<J: Journal> Site<J> {
         self.past.journal.append(&batch)?;
         self.counters.captured += batch.count() as u64;
         self.forget(observed);
+        // What will come may have seen some of it, and not the snapshot.
+        self.rebuild_window();
         self.has_swapped = false;
         self.stream_begins(source.replication_id, source.offset, source.db);
         self.handle_events(Some(&batch));

@@ -219,3 +219,35 @@ fn a_restart_finds_the_conflicts_again_within_the_memory_allowed() {
         .collect();
     assert_eq!(found, expected);
 }
+
+/// Whoever finds these markers in a snapshot has to stamp behind what they tell of, though nothing of it has come back.
+#[test]
+fn markers_behind_a_flush_tell_the_latest_time() {
+    let held_by_b = Memory::default();
+    let mut a = site("a", "b", Memory::default());
+    let mut b = site("b", "a", held_by_b.clone());
+    b.set_time(9_000);
+    let mut stream = BytesMut::new();
+    encode::command(&mut stream, &[b"FLUSHALL"]);
+    b.read_stream(&mut stream).unwrap();
+    receive(&mut a, &held_by_b, B);
+    a.apply_connected();
+    execute(&mut a);
+    a.deliver();
+    let id = a.next_txn().map(|txn| txn.id).unwrap();
+    let written: Vec<_> = a.txn(id).unwrap().expected();
+    let key = b"{syncer}:b\r\n";
+    let marks = written
+        .iter()
+        .filter(|command| memchr::memmem::find(command, key).is_some());
+    let value = |command: &bytes::Bytes| {
+        let text = String::from_utf8(command.to_vec()).unwrap();
+        text.split("\r\n").nth(6).map(str::to_owned).unwrap()
+    };
+    let times: Vec<String> = marks.map(value).collect();
+    let time = b.time().0.to_string();
+    assert!(
+        times.len() == 1 && times[0].split(' ').nth(1) == Some(&time),
+        "{times:?}"
+    );
+}

@@ -145,7 +145,7 @@ impl KeyState {
     fn all_operations(&self) -> Vec<Operation> {
         let ghosts = self.life.all_ghosts().map(std::borrow::Cow::into_owned);
         let mut all: Vec<Operation> = ghosts.chain(self.operations.iter().cloned()).collect();
-        all.sort_by_key(|op| (op.time, op.dot.site));
+        all.sort_by_key(|op| (op.time.written(), op.dot.site));
         all
     }
 

@@ -125,15 +125,29 @@ impl KeyState {
                 }
         };
         let missing: Vec<usize> = canonical.order.iter().copied().filter(is_missing).collect();
-        let stands = trace.as_ref().is_some_and(|(root, _)| *root == canonical.root);
+        // A DEL of a client that a replay met: what that had seen stands behind it.
+        let deletes = || self.operations.iter().filter(|op| op.effect == Effect::Del);
+        let is_undone = |dot: &Dot| deletes().any(|op| op.sees(*dot));
+        let stands = trace
+            .as_ref()
+            .is_some_and(|(root, done)| *root == canonical.root && !done.iter().any(is_undone));
         if canonical.root != Root::Base && !stands && !derived {
             // It undoes a client's write that it meets: what is read right behind it is not what it would claim.
             self.demanded = demanded;
             let begun = self.begin_by_rules(canonical);
             return self.submit_restart(canonical, begun, txn);
         }
+        // What is executed once more may meet a client's removal that had seen it, and what is read right behind it would
+        // claim that removal.
+        let is_again = missing
+            .iter()
+            .any(|&at| !self.pending.contains(&self.operations[at].dot));
         // What stands behind it in the order may have been executed already.
         let repair = self.submit_verbatim(&missing, canonical, false, txn);
+        if is_again {
+            self.demanded = demanded;
+            return repair;
+        }
         Repair {
             ship_state: true,
             ..repair

@@ -127,6 +127,20 @@ fn a_flush_that_meets_a_key_stands_before_what_was_submitted_behind_it() {
     assert!(key.reconcile(ME, 9, 0, MEANS).is_empty());
 }
 
+/// After a restart, too: the increment is not put on the number that the flush took.
+#[test]
+fn what_a_flush_took_is_gone_whatever_an_earlier_run_did() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "DECRBY k 21"));
+    key.doubt();
+    key.executed(op(0, 2, [1, 0, 0], 2, "SET k 110000"));
+    let arrived = op(1, 1, [0; 3], 3, "INCRBY k 1");
+    let dot = arrived.dot;
+    key.delivered(arrived);
+    key.flushed_before(op(0, 3, [2, 0, 0], 4, "DEL k"), dot);
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), ["SET k 1"]);
+}
+
 #[test]
 fn a_site_that_may_have_passed_operations_over_does_not_ship_its_value() {
     let mut key = key();
@@ -309,6 +323,26 @@ fn a_value_that_has_not_seen_a_delete_is_no_root() {
     let seen = operations(1);
     let found = canonical(&seen);
     assert_eq!((found.root, found.order), (Root::State(seen[2].dot), vec![3]));
+}
+
+/// Of the snapshots of two sites that did not see each other the later one counts; what its reset saw is not asked.
+#[test]
+fn the_value_in_a_snapshot_is_a_root_beside_the_reset_of_another_one() {
+    let of_state = |mut op: Operation| {
+        op.time = op.time.of_state();
+        op
+    };
+    let operations = [
+        of_state(op(1, 1, [0; 3], 5, "DEL k")),
+        of_state(op(1, 2, [0, 1, 0], 6, "RESTORE k 0 payload")),
+        of_state(op(0, 1, [0; 3], 9, "DEL k")),
+        op(1, 3, [0, 2, 0], 7, "APPEND k b"),
+    ];
+    let found = canonical(&operations);
+    assert_eq!(
+        (found.root, found.order),
+        (Root::State(operations[1].dot), vec![3])
+    );
 }
 
 #[test]

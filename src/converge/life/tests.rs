@@ -94,6 +94,31 @@ fn a_delete_that_comes_late_is_in_the_past_of_what_saw_it() {
     assert_eq!(expiry(&[set, write, again, late]), Expiry::Never);
 }
 
+/// A snapshot of a, whose key expires, and beside it what b did on nothing that it knew of.
+fn beside_a_snapshot(effect: Effect) -> [Expiry; 2] {
+    let of_state = |mut op: Operation| {
+        op.time = op.time.of_state();
+        op
+    };
+    let snapshot = [
+        of_state(op((0, 1), [0; 3], Effect::Del)),
+        of_state(op((0, 2), [1, 0, 0], put(17.0))),
+        of_state(op((0, 3), [2, 0, 0], AT)),
+    ];
+    let other = [op((1, 1), [0; 3], effect)];
+    let expiry = |first: &[Operation], then: &[Operation]| expiry(&[first, then].concat());
+    [expiry(&snapshot, &other), expiry(&other, &snapshot)]
+}
+
+#[test]
+fn the_time_in_a_snapshot_yields_to_another_one_and_to_no_write() {
+    assert_eq!(beside_a_snapshot(put(16.0)), [Expiry::At(1_000); 2]);
+    let shorter = Effect::Expire {
+        at_unix_ms: Some(500),
+    };
+    assert_eq!(beside_a_snapshot(shorter), [Expiry::At(500); 2]);
+}
+
 #[test]
 fn what_is_done_within_a_list_does_not_end_its_time() {
     let push = |name: &'static [u8]| Effect::ListPush {

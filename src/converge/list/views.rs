@@ -121,7 +121,7 @@ impl Views {
     fn is_reset(op: &Operation) -> bool {
         let kind = kind_of(&op.effect);
         let is_other = !matches!(kind, Kind::Unknown | Kind::List | Kind::Other);
-        op.effect == Effect::Del || is_other && is_write(&op.effect) && !op.is_state()
+        op.effect == Effect::Del || is_other && is_write(&op.effect)
     }
 
     /// Begins with these operations, in an order that causality allows, on what is known of the base; `folded` is what
@@ -177,7 +177,6 @@ impl Views {
         let mut found = None;
         let past = || Rc::clone(&op.past);
         let deed = match &op.effect {
-            _ if op.is_state() => Deed::Value(past(), None),
             _ if Views::is_reset(op) => Deed::Reset(past()),
             Effect::ListPush { elements, .. } => Deed::Push(elements.clone()),
             Effect::ListPop { left, count, .. } => {
@@ -377,7 +376,7 @@ impl View {
         }
         self.past.join(past);
         // Nothing is taken before it is pushed.
-        new.sort_unstable_by_key(|(dot, entry)| (entry.time, dot.site));
+        new.sort_unstable_by_key(|(dot, entry)| (entry.time.written(), dot.site));
         new.into_iter()
             .for_each(|(dot, entry)| self.take_in(dot, &entry.deed, is_blind));
     }
