@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use syncer::causality::{Roster, SiteId};
-use syncer::flow::{Settings, Site, Stop};
+use syncer::flow::{Settings, Site, SnapshotError, Stop};
 
 use crate::applier::{Applier, Connection};
-use crate::database::{Cause, Database, Version, newest};
+use crate::database::{Cause, Database, Keyspace, Version, newest};
 use crate::disk::SimDisk;
 use crate::journal::{DATABASE_ID, Logs, Position, SharedBook};
 use crate::plan::{Place, Race};
+use crate::snapshot;
 
 /// What a site is made of.
 #[derive(Debug, Clone)]
@@ -83,6 +84,12 @@ pub struct Host {
     pub refusing: bool,
     /// The database waits for the syncer to have everything, then restarts.
     pub restarting: bool,
+    /// The database has crashed and has not started again.
+    pub down: bool,
+    /// What the database last wrote to a file, and its stream's offset there.
+    saved: Option<(Vec<Keyspace>, u64)>,
+    /// The syncer has ended: its database had come back older than it was.
+    pub has_ended: bool,
     /// Clients' writes that wait for a transaction of the syncer to race with, and which events they are.
     pub races: VecDeque<(Race, usize)>,
     /// The syncer's clock, Unix milliseconds.
@@ -109,6 +116,9 @@ impl Host {
             book: std::rc::Rc::clone(book),
             refusing: false,
             restarting: false,
+            down: false,
+            saved: None,
+            has_ended: false,
             races: VecDeque::new(),
             now: 0,
             refused: Vec::new(),
@@ -176,10 +186,11 @@ impl Host {
     /// Makes what connections are missing; true if it did something.
     pub fn connect(&mut self) -> Result<bool, String> {
         let mut done = self.connect_stream()?;
+        let is_away = self.is_away();
         let Some(running) = &mut self.running else {
             return Ok(done);
         };
-        if running.apply.is_none() && running.site.source().is_some() && !self.restarting {
+        if running.apply.is_none() && running.site.source().is_some() && !is_away {
             // CLIENT KILL: nothing that an older connection sent is executed from here on.
             self.zombies.clear();
             running.site.apply_connected();
@@ -193,7 +204,7 @@ impl Host {
         let Some(running) = &mut self.running else {
             return Ok(false);
         };
-        if running.stream.is_some() {
+        if running.stream.is_some() || self.down {
             return Ok(false);
         }
         let (id, db, offset) = match running.site.source() {
@@ -207,12 +218,7 @@ impl Host {
             Some(source) if self.database.can_continue(&source.replication_id, source.offset) => {
                 (self.database.id, source.db, source.offset)
             }
-            Some(source) => {
-                return Err(format!(
-                    "site {}: the stream cannot go on behind {}",
-                    self.at, source.offset
-                ));
-            }
+            Some(source) => return self.bridge(source.offset),
         };
         let first = running.site.source().is_none();
         running.site.stream_begins(id, offset, db);
@@ -225,6 +231,94 @@ impl Host {
             self.force();
         }
         Ok(true)
+    }
+
+    /// Nothing that was sent before may be executed behind the snapshot that bridges the gap.
+    fn bridge(&mut self, told: u64) -> Result<bool, String> {
+        self.drop_apply();
+        self.zombies.clear();
+        let Some(running) = &mut self.running else {
+            return Ok(false);
+        };
+        running.site.set_time(self.now);
+        match snapshot::bridge(&mut running.site, &mut self.database) {
+            Ok(()) => {}
+            Err(SnapshotError::Journal(_)) => return Ok(false),
+            Err(SnapshotError::Older { .. } | SnapshotError::Unproved { .. }) => {
+                self.running = None;
+                self.has_ended = true;
+                return Ok(true);
+            }
+            Err(error) => return Err(format!("site {}: {error}", self.at)),
+        }
+        self.database.told_until(told);
+        running.stream = Some(Stream {
+            offset: self.database.offset(),
+            buffer: BytesMut::new(),
+        });
+        self.keep_position();
+        Ok(true)
+    }
+
+    /// The database dies; false where nothing in it would prove afterwards that it is whole, and it lives on.
+    pub fn crash(&mut self) -> bool {
+        if !self.is_proved() {
+            return false;
+        }
+        self.die();
+        self.database.crash();
+        true
+    }
+
+    fn die(&mut self) {
+        self.restarting = false;
+        self.drop_stream();
+        self.drop_apply();
+        self.zombies.clear();
+        self.down = true;
+    }
+
+    /// The database writes a file.
+    pub fn save(&mut self) {
+        if !self.is_away() {
+            self.saved = Some((self.database.dbs.clone(), self.database.offset()));
+        }
+    }
+
+    /// The database dies and comes back as that file has it; false if there is none.
+    pub fn fall_back(&mut self) -> bool {
+        let Some((dbs, offset)) = self.saved.take().filter(|_| !self.down) else {
+            return false;
+        };
+        self.die();
+        self.database.fall_back(dbs, offset);
+        true
+    }
+
+    /// Whether the database has the mark of each site that it has anything of.
+    fn is_proved(&self) -> bool {
+        let has = |key: String| self.database.dbs[0].contains_key(key.as_bytes());
+        let Some(running) = &self.running else {
+            return false;
+        };
+        let mut seen = running.site.observed().entries().filter(|(_, seq)| *seq > 0);
+        seen.all(|(site, _)| match site.at() == self.at {
+            true => has(format!("{{syncer}}:{}:captured", name(self.at))),
+            false => has(format!("{{syncer}}:{}", name(site.at()))),
+        })
+    }
+
+    /// The replication link breaks, and what the syncer has not read is not kept for it.
+    pub fn lose_backlog(&mut self) {
+        if !self.is_away() && self.is_proved() {
+            self.drop_stream();
+            self.database.forget_backlog();
+        }
+    }
+
+    /// Whether the database serves nobody now.
+    pub fn is_away(&self) -> bool {
+        self.restarting || self.down
     }
 
     /// Reads up to so many bytes of the stream; true if there was something.
@@ -278,7 +372,7 @@ impl Host {
 
     /// The database executes up to so many commands; true if there were any.
     pub fn serve(&mut self, most: usize) -> bool {
-        if self.restarting {
+        if self.is_away() {
             return self.restart_if_ready();
         }
         let mut done = false;
@@ -374,7 +468,7 @@ impl Host {
 
     /// The database is told to shut down: it stops writing and asks its replicas how far they are.
     pub fn shut_down(&mut self) {
-        if !self.restarting
+        if !self.is_away()
             && self.database.dbs.iter().any(|keys| !keys.is_empty())
             && self
                 .running
@@ -409,6 +503,9 @@ impl Host {
 
     /// Whether nothing is on its way between database and syncer.
     pub fn is_quiet(&self) -> bool {
+        if self.has_ended {
+            return true;
+        }
         let Some(running) = &self.running else {
             return false;
         };
@@ -420,7 +517,7 @@ impl Host {
             .apply
             .as_ref()
             .is_some_and(|(_, connection)| connection.input.is_empty() && connection.output.is_empty());
-        read && applied && running.site.is_applying() && !self.restarting
+        read && applied && running.site.is_applying() && !self.is_away()
     }
 }
 

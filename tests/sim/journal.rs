@@ -39,6 +39,8 @@ pub struct Logged {
     pub past: Vec<Seq>,
     /// Its timestamp.
     pub time: u64,
+    /// It is a part of a snapshot.
+    pub is_state: bool,
 }
 
 /// The book that all share.
@@ -216,6 +218,7 @@ impl Logs {
                 command: batch.command(at),
                 past: batch.past_of(at).entries().map(|(_, seq)| seq).collect(),
                 time: batch.time_of(at).0,
+                is_state: batch.row(at).is_some_and(|row| row.is_state()),
             };
             let known = book
                 .operations

@@ -22,6 +22,7 @@ mod resp;
 mod run;
 mod scenes;
 mod shrink;
+mod snapshot;
 mod world;
 
 /// Seeds of the test.

@@ -24,6 +24,7 @@ mod resp;
 mod run;
 mod scenes;
 mod shrink;
+mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

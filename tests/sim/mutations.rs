@@ -23,6 +23,7 @@ mod resp;
 mod run;
 mod scenes;
 mod shrink;
+mod snapshot;
 mod world;
 
 use std::sync::Mutex;

@@ -22,6 +22,9 @@ const FIELDS_EVERY: u64 = 10;
 /// In so many runs of a hundred clients also write right beside the syncer's transactions.
 const RACING: u64 = 25;
 
+/// In one run of so many a database's stream ends in a gap that only a snapshot bridges.
+const CRASHES_EVERY: u64 = 8;
+
 /// Something that happens.
 #[derive(Debug, Clone)]
 pub enum What {
@@ -58,6 +61,14 @@ pub enum What {
     DiskFull(u64),
     /// The database is shut down in good order and started again.
     Restart,
+    /// The database dies and starts again so many steps later, with all that it held.
+    Crash(u64),
+    /// The database writes a file of all that it holds.
+    Save,
+    /// The database dies and starts again so many steps later from that file, or is another one that was behind.
+    FallBack(u64),
+    /// The replication link breaks, and the database's backlog does not reach so far back.
+    Gap,
     /// A clock jumps, the database's or the syncer's.
     Jump(i64, bool),
 }
@@ -196,6 +207,9 @@ impl Plan {
             };
             events.extend(races(&mut racing, &mix, sites as u64, (steps, writes)));
         }
+        if seed % CRASHES_EVERY == CRASHES_EVERY - 1 {
+            events.extend(crashes(seed, sites as u64, steps));
+        }
         Plan {
             seed,
             hosts,
@@ -251,6 +265,26 @@ fn races(random: &mut Random, mix: &Mix, sites: u64, (steps, first): (u64, u64))
     if random.chance(60) {
         let late = What::Busy(1 + random.below(steps.max(2) / 2));
         put(random, late);
+    }
+    events
+}
+
+/// Databases that crash, and come back with all that they held or older than they were; from a sequence of its own.
+fn crashes(seed: u64, sites: u64, steps: u64) -> Vec<(u64, usize, What)> {
+    let mut random = Random::new(seed.wrapping_mul(0xa076_1d64_78bd_642f) ^ 0x33);
+    let mut events = Vec::new();
+    for _ in 0..random.pick(&[1, 1, 2, 4]) {
+        let site = random.below(sites) as usize;
+        let step = random.below(steps);
+        let away = 1 + random.below(60);
+        match random.below(10) {
+            0..6 => events.push((step, site, What::Crash(away))),
+            6..9 => events.push((step, site, What::Gap)),
+            _ => {
+                events.push((random.below(step + 1), site, What::Save));
+                events.push((step, site, What::FallBack(away)));
+            }
+        }
     }
     events
 }

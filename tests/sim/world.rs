@@ -27,6 +27,7 @@ enum Undo {
     Idle,
     Accept,
     DiskFree,
+    Boot,
 }
 
 /// All sites, the links between them, and time.
@@ -122,7 +123,7 @@ impl World {
         let site = event.site;
         match &event.what {
             What::Write { db, commands, block } => {
-                if !self.hosts[site].restarting {
+                if !self.hosts[site].is_away() {
                     let cause = Cause::Client(event.number);
                     self.hosts[site].database.run(*db, commands, *block, cause);
                 }
@@ -166,6 +167,18 @@ impl World {
                 self.later(*steps, site, Undo::DiskFree);
             }
             What::Restart => self.hosts[site].shut_down(),
+            What::Crash(steps) => {
+                if self.hosts[site].crash() {
+                    self.later(*steps, site, Undo::Boot);
+                }
+            }
+            What::Save => self.hosts[site].save(),
+            What::FallBack(steps) => {
+                if self.hosts[site].fall_back() {
+                    self.later(*steps, site, Undo::Boot);
+                }
+            }
+            What::Gap => self.hosts[site].lose_backlog(),
             What::Jump(ms, of_database) => {
                 let settings = &mut self.hosts[site].settings;
                 let clock = if *of_database {
@@ -198,6 +211,7 @@ impl World {
             Undo::Unstall(peer) => self.link(site, peer).0.stalled = [false; 2],
             Undo::Thaw => self.frozen[site] = false,
             Undo::Idle => self.busy[site] = false,
+            Undo::Boot => self.hosts[site].down = false,
             Undo::Accept => self.hosts[site].refusing = false,
             Undo::DiskFree => self.hosts[site]
                 .disks
@@ -228,7 +242,7 @@ impl World {
             4 => drop(self.receive_links(site, random)?),
             5 => drop(self.send_links(site, random)),
             6 => self.hosts[site].acknowledge(),
-            7 if random.chance(30) => self.hosts[site].database.expire_cycle(most),
+            7 if random.chance(30) && !self.hosts[site].down => self.hosts[site].database.expire_cycle(most),
             8 if random.chance(20) => self.hosts[site].keep_house(),
             8 => drop(self.connect(site)?),
             _ => {}
@@ -239,13 +253,17 @@ impl World {
     fn connect(&mut self, site: usize) -> Result<bool, String> {
         let mut done = false;
         if self.hosts[site].running.is_none() {
-            if self.starts_later(site) {
+            if self.starts_later(site) || self.hosts[site].has_ended {
                 return Ok(false);
             }
             self.hosts[site].start()?;
             done = true;
         }
         done |= self.hosts[site].connect()?;
+        if self.hosts[site].has_ended {
+            self.drop_links(site);
+            return Ok(done);
+        }
         let now = self.now;
         for peer in (0..self.hosts.len()).filter(|peer| *peer != site) {
             let (link, hosts) = self.link(site, peer);
@@ -352,7 +370,9 @@ impl World {
 
     fn links_are_quiet(&self) -> bool {
         let sites = self.hosts.len();
-        (0..sites).all(|low| (low + 1..sites).all(|high| self.links[low][high].is_quiet()))
+        let has_ended = |low: usize, high: usize| self.hosts[low].has_ended || self.hosts[high].has_ended;
+        let is_quiet = |low: usize, high: usize| has_ended(low, high) || self.links[low][high].is_quiet();
+        (0..sites).all(|low| (low + 1..sites).all(|high| is_quiet(low, high)))
     }
 
     fn round(&mut self, random: &mut Random) -> Result<bool, String> {

@@ -17,7 +17,7 @@ mod strings;
 mod table;
 mod value;
 
-pub use dump::newest;
+pub use dump::{dump, newest};
 pub use value::{Entry, Hash, Sorted, Stream, Value};
 
 use std::collections::BTreeMap;
@@ -92,6 +92,12 @@ pub struct Record {
     pub words: Words,
     /// Which unit it belongs to.
     pub unit: u64,
+    /// The stream's offset behind it.
+    pub offset: u64,
+    /// Nobody read it before a crash or a short backlog took the stream away: a snapshot had to tell of it.
+    pub is_untold: bool,
+    /// The database has lost it.
+    pub is_lost: bool,
 }
 
 /// What a command sends to replicas.
@@ -140,6 +146,9 @@ pub struct Database {
     unit: Vec<(usize, Words, Cause)>,
     units: u64,
     dice: u64,
+    site: u64,
+    /// How often it was started again.
+    lives: u64,
 }
 
 impl Database {
@@ -160,6 +169,8 @@ impl Database {
             unit: Vec::new(),
             units: 0,
             dice: u64::from(site),
+            site: u64::from(site),
+            lives: 0,
         }
     }
 
@@ -182,14 +193,49 @@ impl Database {
     /// Stops in good order and starts again from what it saved.
     pub fn restart(&mut self) {
         self.old_id = Some((self.id, self.offset()));
-        let mut number = 0u64;
-        self.id[..8]
-            .iter()
-            .for_each(|&digit| number = number * 31 + u64::from(digit));
-        self.id = new_id(number ^ self.offset());
+        self.begin_anew();
+    }
+
+    /// Dies, and starts again from a file that lacks nothing: its stream goes on under a new id, which no replica knows.
+    pub fn crash(&mut self) {
+        self.old_id = None;
+        // An offset tells where a record stands for as long as a run goes on, so it does not begin anew.
+        self.begin_anew();
+    }
+
+    /// Dies, and starts again from an older file.
+    pub fn fall_back(&mut self, dbs: Vec<Keyspace>, offset: u64) {
+        self.dbs = dbs;
+        let lost = self
+            .history
+            .iter_mut()
+            .rev()
+            .take_while(|record| record.offset > offset);
+        lost.for_each(|record| record.is_lost = true);
+        self.crash();
+    }
+
+    fn begin_anew(&mut self) {
+        self.lives += 1;
+        self.id = new_id(self.site + 1 + (self.lives << 8));
+        self.forget_backlog();
+        self.selected = None;
+    }
+
+    /// Who is not here now cannot go on behind what was sent so far.
+    pub fn forget_backlog(&mut self) {
         self.begin = self.offset();
         self.stream.clear();
-        self.selected = None;
+    }
+
+    /// A snapshot takes the place of everything behind this offset.
+    pub fn told_until(&mut self, offset: u64) {
+        let untold = self
+            .history
+            .iter_mut()
+            .rev()
+            .take_while(|record| record.offset > offset);
+        untold.for_each(|record| record.is_untold = true);
     }
 
     /// Runs commands of a client, as one transaction if so wanted.
@@ -254,6 +300,9 @@ impl Database {
                 db,
                 words,
                 unit: self.units,
+                offset: self.begin + self.stream.len() as u64,
+                is_untold: false,
+                is_lost: false,
             });
         }
         if block {

@@ -317,11 +317,11 @@ pub fn finds_or_leaves_none(op: &Op, ops: &[&Op]) -> bool {
         return false;
     }
     let Some(kind) = op.kind() else { return false };
-    let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
+    let past: Vec<&Op> = ops.iter().copied().filter(|other| op.has_met(other)).collect();
     let after: Vec<&Op> = ops
         .iter()
         .copied()
-        .filter(|other| op.sees(other) || std::ptr::eq(*other, op))
+        .filter(|other| op.has_met(other) || std::ptr::eq(*other, op))
         .collect();
     if value(&after).is_none() {
         return true;
@@ -350,7 +350,7 @@ fn surely_ends(op: &Op, ops: &[&Op]) -> bool {
 
 /// Whether it made the key anew, even if no removal ever took the last element.
 pub fn surely_finds_none(op: &Op, ops: &[&Op]) -> bool {
-    let past: Vec<&Op> = ops.iter().copied().filter(|other| op.sees(other)).collect();
+    let past: Vec<&Op> = ops.iter().copied().filter(|other| op.has_met(other)).collect();
     let puts = |other: &Op| {
         matches!(other.effect, Effect::Set(..) | Effect::Add(_) | Effect::Enter(..))
             || !written(&other.effect).is_empty()
@@ -365,7 +365,16 @@ pub fn surely_finds_none(op: &Op, ops: &[&Op]) -> bool {
 /// What those settings say that nothing ended.
 fn left(ops: &[&Op], ends: impl Fn(&Op, &[&Op]) -> bool) -> Vec<Option<u64>> {
     let enders: Vec<&Op> = ops.iter().copied().filter(|op| ends(op, ops)).collect();
-    let left = ops.iter().filter(|op| !enders.iter().any(|by| by.sees(op)));
+    // Of a snapshot that it has not met only that ends the time which says so, or is of another type.
+    let decides = |by: &Op, op: &Op| {
+        let differ = by.kind().is_some() && op.kind().is_some() && by.kind() != op.kind();
+        says(&by.effect).is_some() || by.effect == Effect::Del || differ
+    };
+    let is_ended = |op: &&&Op| {
+        let yields = |by: &&Op| op.is_state && by.sees(op) && decides(by, op);
+        enders.iter().any(|by| by.has_met(op)) || ops.iter().any(yields)
+    };
+    let left = ops.iter().filter(|op| !is_ended(op));
     left.filter_map(|op| says(&op.effect)).collect()
 }
 

@@ -34,7 +34,11 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
             .map_or(history.len(), |len| at + len);
         let records = &history[at..end];
         let may_lack = records.iter().any(|record| record.cause == Cause::Applied);
-        for (db, words) in records.iter().filter_map(local) {
+        for (db, words) in records
+            .iter()
+            .filter(|record| !record.is_untold)
+            .filter_map(local)
+        {
             locals.push(Local {
                 db,
                 words,
@@ -42,7 +46,9 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
                 may_lack,
             });
         }
-        for record in records.iter().filter(|record| record.cause == Cause::Applied) {
+        // What was lost and nobody had read was executed for nobody.
+        let kept = |record: &&Record| record.cause == Cause::Applied && !(record.is_lost && record.is_untold);
+        for record in records.iter().filter(kept) {
             if let Some((site, seq)) = marker(&record.words) {
                 past[site] = past[site].max(seq);
             }
@@ -124,11 +130,9 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
         let (words, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
         rows.push((*seq, logged, words));
     }
-    let is_shipped = |words: &Words| {
-        matches!(
-            words[0].as_slice(),
-            b"RESTORE" | b"DEL" | b"UNLINK" | b"SYNCER.TOOK"
-        )
+    let is_shipped = |(_, logged, words): &(u64, &Logged, Words)| {
+        let name = words[0].as_slice();
+        logged.is_state || matches!(name, b"RESTORE" | b"DEL" | b"UNLINK" | b"SYNCER.TOOK")
     };
     let fits = |local: &Local, (seq, logged, words): &(u64, &Logged, Words)| {
         let others = |at: &usize| *at != site;
@@ -139,6 +143,7 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
             && logged.db == local.db
             && (is_its || is_delete)
             && logged.past[site] == seq - 1
+            && !logged.is_state
     };
     let mut places = BTreeSet::from([0]);
     for local in locals {
@@ -148,7 +153,7 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
                 if fits(local, row) {
                     next.insert(at + 1);
                 }
-                if !is_shipped(&row.2) {
+                if !is_shipped(row) {
                     break;
                 }
             }
@@ -182,7 +187,7 @@ fn applied(site: usize, database: &Database, book: &Book, sites: usize) -> Resul
             continue;
         };
         last_unit = record.unit;
-        if record.cause != Cause::Applied || origin == site {
+        if record.cause != Cause::Applied || origin == site || record.is_lost && record.is_untold {
             continue;
         }
         if seq <= executed[origin] {

@@ -23,6 +23,10 @@ pub fn judge(world: &World) -> Result<(), String> {
     history::judge(world)?;
     let database = &world.hosts[0].database;
     for ((db, key), mut ops) in keys(world) {
+        let states: Vec<Op> = ops.iter().filter(|op| op.is_state).cloned().collect();
+        for op in &mut ops {
+            op.is_inside = states.iter().any(|state| state.has_met(op));
+        }
         evaluate::resolve(&mut ops);
         let told: Vec<Op> = (ops.extract_if(.., |op| matches!(op.effect, Effect::Told(..)))).collect();
         let held = database.dbs[db].get(&key);
@@ -87,6 +91,8 @@ fn keys(world: &World) -> Keys {
             seq: *seq,
             past: logged.past.clone(),
             time: logged.time,
+            is_state: logged.is_state,
+            is_inside: false,
             effect,
             text: show(&words),
         };

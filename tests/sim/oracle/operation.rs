@@ -96,6 +96,10 @@ pub struct Op {
     pub past: Vec<u64>,
     /// When it was written.
     pub time: u64,
+    /// It is a part of a snapshot, which yields to whatever it has not seen.
+    pub is_state: bool,
+    /// Some snapshot has met it: it is a part of that, and decides nothing about another one.
+    pub is_inside: bool,
     /// What it does.
     pub effect: Effect,
     /// The command, for a human.
@@ -103,14 +107,20 @@ pub struct Op {
 }
 
 impl Op {
-    /// Whether the other is in its past.
+    /// Whether the other is in its past, or is a part of a snapshot and has not seen this one.
     pub fn sees(&self, other: &Op) -> bool {
+        let is_beside = !self.is_state && !self.is_inside && !other.has_met(self);
+        self.has_met(other) || other.is_state && is_beside
+    }
+
+    /// Whether the other is in its past.
+    pub fn has_met(&self, other: &Op) -> bool {
         self.past[other.site] >= other.seq
     }
 
     /// The order of operations that did not see each other.
-    pub fn order(&self) -> (u64, usize) {
-        (self.time, self.site)
+    pub fn order(&self) -> (bool, u64, usize) {
+        (!self.is_state, self.time, self.site)
     }
 
     /// The type that it needs or makes.

@@ -44,6 +44,8 @@ pub fn judge(
     let list: Vec<Word> = match held.map(|entry| &entry.value) {
         None => Vec::new(),
         Some(Value::List(list)) => list.iter().cloned().collect(),
+        // The value in a snapshot may be of any type.
+        Some(_) if ops.iter().any(|op| op.is_state) => return Ok(()),
         Some(other) => return Err(format!("{other:?} is no list")),
     };
     if let Some((twice, _)) = count(list.iter()).into_iter().find(|(_, times)| *times > 1) {
@@ -79,6 +81,10 @@ fn judge_pushes(ops: &[&Op], names: &[Word], list: &[Word]) -> Result<(), String
     }
     let deletes: Vec<&&Op> = ops.iter().filter(|op| op.effect == Effect::Del).collect();
     for (op, _) in ops.iter().zip(names).filter(|(_, name)| is(name, PUSHES)) {
+        if ops.iter().any(|state| state.is_state && state.has_met(op)) {
+            // A snapshot tells whether it was still there.
+            continue;
+        }
         let gone = deletes.iter().any(|delete| delete.sees(op));
         for element in &words(&op.text)[2..] {
             if list.contains(element) == gone {
