@@ -54,6 +54,8 @@ pub(super) struct Contested {
     next: Vec<u64>,
     /// Told by keys when something left them.
     losses: Vec<Loss>,
+    /// Keys of which something left, so that they have to be compared.
+    dirty: Vec<(u64, u32, Bytes)>,
 }
 
 impl Sums {
@@ -203,17 +205,27 @@ impl Contested {
         std::mem::take(&mut self.losses)
     }
 
+    /// Keys that have to be compared because of what left them since this was last asked.
+    pub fn take_dirty(&mut self) -> Vec<(u64, u32, Bytes)> {
+        std::mem::take(&mut self.dirty)
+    }
+
     /// Whether the key is let go of.
     fn visit(&mut self, fingerprint: u64, stable: &Vector) -> bool {
         let mut losses = std::mem::take(&mut self.losses);
+        let mut dirty = std::mem::take(&mut self.dirty);
         self.change(fingerprint, |states| {
             states.retain_mut(|key| {
+                let was_dirty = key.is_dirty();
                 let is_settled = key.prune(stable);
                 losses.extend(key.take_losses());
+                if key.is_dirty() && !was_dirty {
+                    dirty.push((fingerprint, key.db(), key.key().clone()));
+                }
                 !is_settled
             });
         });
-        self.losses = losses;
+        (self.losses, self.dirty) = (losses, dirty);
         let Some(entry) = self.entries.get_mut(&fingerprint) else {
             return false;
         };

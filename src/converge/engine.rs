@@ -549,12 +549,13 @@ impl Converge {
         self.flushes.clear();
     }
 
-    /// Lets go of what is stable and settled.
+    /// Lets go of what is stable and settled. What is left of a key may have to be compared.
     pub fn prune(&mut self, stable: &Vector) {
         self.window.trim(stable);
         for fingerprint in self.conflicts.prune(stable) {
             self.window.release(fingerprint);
         }
+        self.dirty.extend(self.conflicts.take_dirty());
         let losses = self.conflicts.take_losses();
         self.note(losses);
     }

@@ -152,7 +152,7 @@ pub(super) fn found_none(op: &Operation, seen: &[&Operation], base: &Content) ->
         _ => Vec::new(),
     };
     let takes_all = |other: &Operation| {
-        is_reset(&other.effect) || !matches!(kind_of(&other.effect), Kind::Unknown | Kind::Hash)
+        is_reset(&other.effect) || !matches!(kind_of(&other.effect), Kind::Unknown | Kind::Other | Kind::Hash)
     };
     let is_gone = |field: &Bytes| {
         let mut gone: Option<Vector> = None;
@@ -163,9 +163,11 @@ pub(super) fn found_none(op: &Operation, seen: &[&Operation], base: &Content) ->
         let is_left = |other: &Operation| {
             is_write(&other.effect) && !gone.as_ref().is_some_and(|gone| gone.includes(other.dot))
         };
-        let is_there = seen
-            .iter()
-            .any(|other| is_left(other) && other.elements().any(|name| name == field));
+        // A command on the value as a whole may have put it there.
+        let may_put = |other: &Operation| {
+            kind_of(&other.effect) == Kind::Other || other.elements().any(|name| name == field)
+        };
+        let is_there = seen.iter().any(|other| is_left(other) && may_put(other));
         !is_there && (gone.is_some() || base.get(field) == Value::Absent)
     };
     fields

@@ -344,6 +344,8 @@ impl Life {
         self.base = Content::unknown();
         (self.read, self.is_hidden) = (None, false);
         self.forget(seen, kept);
+        // By what was before, which another site may have forgotten before these came.
+        self.review(kept);
     }
 
     fn forget(&mut self, seen: &Vector, kept: &[Operation]) {
@@ -379,14 +381,14 @@ fn seen_by<'a>(
     ghosts.iter().map(AsRef::as_ref).chain(seen).collect()
 }
 
-/// What these leave of a base. What is done to a stream's groups or within a list, and to a string as a whole, leaves it
-/// there, though the rules by element take it for another type.
+/// What these leave of a base. What is done to a stream's groups or within a list, and to another value as a whole, leaves
+/// it there, though the rules by element take it for another type.
 fn left_by(base: &Content, operations: &[&Operation], kind: Kind) -> Content {
     let left = |operations: &[&Operation]| match operations.is_empty() {
         true => base.clone(),
         false => evaluate_value(base, operations),
     };
-    if kind == Kind::Text && is_whole_left(operations) {
+    if is_whole_left(operations, kind) {
         return Content {
             kind: Kind::Other,
             ..Content::unknown()
@@ -420,15 +422,18 @@ fn kind_left(base: &Content, operations: &[&Operation], kind: Kind) -> Kind {
     }
 }
 
-/// Whether these, which no other type fights with, include a command on a string as a whole, and no DEL behind it.
-fn is_whole_left(operations: &[&Operation]) -> bool {
+/// Whether these, which no other type fights with, include a command on the value as a whole, and no DEL behind it.
+fn is_whole_left(operations: &[&Operation], of: Kind) -> bool {
+    if matches!(of, Kind::Unknown | Kind::List | Kind::Stream) {
+        return false;
+    }
     let kind = |op: &&Operation| kind_of(&op.effect);
     let mut wholes = operations.iter().filter(|op| kind(op) == Kind::Other);
     let is_deleted =
         |whole: &Operation| (operations.iter()).any(|op| op.effect == Effect::Del && op.sees(whole.dot));
     let is_alone = || {
         let mut kinds = operations.iter().map(kind);
-        kinds.all(|kind| matches!(kind, Kind::Text | Kind::Other | Kind::Unknown))
+        kinds.all(|kind| kind == of || matches!(kind, Kind::Other | Kind::Unknown))
     };
     wholes.any(|whole| !is_deleted(whole)) && is_alone()
 }

@@ -17,7 +17,7 @@ use crate::converge::losses::{Loss, Rule};
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
-use crate::converge::replay::{Root, canonical, root_state};
+use crate::converge::replay::{Root, any_concurrent, canonical, root_state};
 
 /// A key with fewer operations is folded whenever it can be.
 const FOLD_ALWAYS: usize = 32;
@@ -39,6 +39,9 @@ impl KeyState {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
+            if !self.is_elementwise() && self.fold_replayed(stable) && self.dirty {
+                return false;
+            }
             self.tell_passed(stable);
             return true;
         }
@@ -65,33 +68,52 @@ impl KeyState {
         self.operations.len() + self.life.ghosts()
     }
 
-    /// Once the database holds what the canonical order gives, and all that stays has rules by element and has
-    /// seen the rest, the rest is base: a busy key does not stay with a replay for ever.
-    fn fold_replayed(&mut self, stable: &Vector) {
+    /// Once the database holds what the canonical order gives, what stands first in it is base where all that is left
+    /// has rules by element and has seen it: a busy key does not stay with a replay for ever. What is left is settled by
+    /// these rules from then on, also where the order had it otherwise: every site comes to that, one when it still has
+    /// to meet a part of it, another when it has all of it. True if something was folded.
+    fn fold_replayed(&mut self, stable: &Vector) -> bool {
         let order = canonical(&self.operations);
-        let is_kept = |op: &Operation| !stable.includes(op.dot);
-        let dots = order.order.iter().map(|&at| self.operations[at].dot);
-        let has_settled = match &self.held.actual().trace {
-            Some((root, done)) => *root == order.root && dots.eq(done.iter().copied()),
-            None => false,
+        let order_of = |ops: &[Operation], order: &[usize]| -> Vec<Dot> {
+            order.iter().map(|&at| ops[at].dot).collect()
         };
-        let are_simple = |kept: &Operation| {
-            let sees_rest = (self.operations.iter()).all(|op| is_kept(op) || kept.sees(op.dot));
-            let is_simple = kept.is_elementwise() || matches!(kept.effect, Effect::ListPop { .. });
-            is_simple && !kept.is_reset() && sees_rest
-        };
-        let kept: Vec<Operation> = self.operations.iter().filter(|op| is_kept(op)).cloned().collect();
-        if !has_settled || !kept.iter().all(are_simple) || needs_replay(&Content::unknown(), &kept) {
-            return;
+        let done = order_of(&self.operations, &order.order);
+        let settled = self.held.actual().trace.as_ref();
+        if settled.is_none_or(|(root, executed)| *root != order.root || *executed != done) {
+            return false;
         }
-        self.tell_passed(stable);
-        self.operations = kept;
-        self.life.restart(stable, &self.operations);
-        let done: Vec<Dot> = canonical(&self.operations)
-            .order
+        let ordered = self.settled_by_order();
+        let seen = match self
+            .operations
             .iter()
-            .map(|&at| self.operations[at].dot)
+            .any(|op| !ordered.includes(op.dot) && !is_plain(op))
+        {
+            // What has its elements in an order of their own goes as far as others can tell.
+            true => stable,
+            false => &ordered,
+        };
+        let kept: Vec<Operation> = (self.operations.iter())
+            .filter(|op| !seen.includes(op.dot))
+            .cloned()
             .collect();
+        if kept.is_empty() && self.operations.iter().all(|op| stable.includes(op.dot)) || !stable.covers(seen)
+        {
+            return false;
+        }
+        let are_simple = |kept: &Operation| {
+            let sees_rest = (self.operations.iter()).all(|op| !seen.includes(op.dot) || kept.sees(op.dot));
+            is_simple(kept) && sees_rest
+        };
+        if !kept.iter().all(are_simple) || needs_replay(&Content::unknown(), &kept) {
+            return false;
+        }
+        self.tell_passed(seen);
+        self.life.restart(seen, &kept);
+        self.operations = kept;
+        let order = canonical(&self.operations).order;
+        let done = order_of(&self.operations, &order);
+        let are_plain = self.operations.iter().all(is_plain);
+        self.dirty = are_plain && any_concurrent(&self.operations, &order);
         self.base = Content::unknown();
         self.listed = Listed::default();
         if self.operations.iter().any(|op| kind_of(&op.effect) == Kind::List) {
@@ -100,8 +122,18 @@ impl KeyState {
         // What trims saw is the base now.
         self.learn_again(|_| true);
         let mut content = Content::unknown();
-        for op in &self.operations {
-            content = content.after(&op.effect);
+        match are_plain {
+            true => {
+                content.expiry = self.held.actual().content.expiry;
+                for &at in &order {
+                    content = content.after(&self.operations[at].effect);
+                }
+            }
+            false => {
+                for op in &self.operations {
+                    content = content.after(&op.effect);
+                }
+            }
         }
         let want = evaluate(&self.base, &self.operations, self.life.enders());
         entries::same_rest(&want, &mut content);
@@ -110,6 +142,33 @@ impl KeyState {
             trace: Some((Root::Base, done)),
             ..Actual::base()
         };
+        true
+    }
+
+    /// How far what has no rules by element goes, with all that something behind it has not seen.
+    fn settled_by_order(&self) -> Vector {
+        let sites = self.operations.first().map_or(0, |op| op.past.entries().count());
+        let mut by_site: Vec<Vec<&Operation>> = vec![Vec::new(); sites];
+        for op in &self.operations {
+            by_site[op.dot.site.at()].push(op);
+        }
+        let mut seen = Vector::zero(sites);
+        for ops in &mut by_site {
+            ops.sort_unstable_by_key(|op| std::cmp::Reverse(op.dot.seq));
+            if let Some(last) = ops.iter().find(|op| !is_simple(op)) {
+                seen.advance(last.dot.site, last.dot.seq);
+            }
+        }
+        let mut has_grown = true;
+        while std::mem::take(&mut has_grown) {
+            for ops in &mut by_site {
+                while let Some(op) = ops.pop_if(|op| seen.includes(op.dot) || !op.past.covers(&seen)) {
+                    has_grown |= !seen.includes(op.dot);
+                    seen.advance(op.dot.site, op.dot.seq.max(seen.get(op.dot.site)));
+                }
+            }
+        }
+        seen
     }
 
     /// A key that is written all the time always has something on its way when others have seen more.
@@ -344,6 +403,18 @@ impl KeyState {
             _ => false,
         }
     }
+}
+
+/// Whether it has rules by element, and puts nothing in the place of all that it saw.
+fn is_simple(op: &Operation) -> bool {
+    (op.is_elementwise() || matches!(op.effect, Effect::ListPop { .. })) && !op.is_reset()
+}
+
+/// Whether the rules by element need no more than the elements that it names.
+fn is_plain(op: &Operation) -> bool {
+    is_simple(op)
+        && !matches!(kind_of(&op.effect), Kind::List | Kind::Stream)
+        && !matches!(op.effect, Effect::ListTook { .. })
 }
 
 /// What an increment counts in, a field or the key itself, and by how much.

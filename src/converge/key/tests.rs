@@ -493,3 +493,36 @@ fn a_pop_that_is_told_of_takes_a_push_that_is_hidden_by_what_comes_first_or_last
     assert_eq!(taken([&push, &value, &pop, &told, &del]).as_ref(), name);
     assert_eq!(taken([&del, &push, &value, &pop, &told]).as_ref(), name);
 }
+
+/// A value that was sent, and two writes that have seen it and not each other.
+#[test]
+fn what_follows_a_value_is_settled_by_element_whether_the_value_is_remembered_or_not() {
+    let value = op(1, 1, [0; 3], 1, "RESTORE k 0 payload");
+    let count = op(0, 1, [0, 1, 0], 2, "HINCRBY k f 2");
+    let write = op(1, 2, [0, 1, 0], 3, "HSET k f 10");
+    let stable = |seqs: [u64; 3]| {
+        let mut stable = Vector::zero(3);
+        (0..)
+            .zip(seqs)
+            .for_each(|(at, seq)| stable.advance(SiteIx(at), seq));
+        stable
+    };
+    let mut early = key();
+    [&value, &count]
+        .into_iter()
+        .for_each(|op| early.executed(op.clone()));
+    assert!(!early.prune(&stable([0, 1, 0])));
+    early.delivered(write.clone());
+    assert_eq!(commands(&early.reconcile(ME, 1, 0, MEANS)), ["HSET k f 12"]);
+    let mut late = key();
+    [&value, &count]
+        .into_iter()
+        .for_each(|op| late.executed(op.clone()));
+    late.delivered(write);
+    assert_eq!(commands(&late.reconcile(ME, 1, 0, MEANS)), ["HSET k f 10"]);
+    late.echoed(1, &took(&[true]));
+    assert!(!late.prune(&stable([1, 2, 0])));
+    assert_eq!(commands(&late.reconcile(ME, 2, 0, MEANS)), ["HINCRBY k f 2"]);
+    late.echoed(2, &took(&[true]));
+    assert!(late.prune(&stable([1, 2, 0])));
+}

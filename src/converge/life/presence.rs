@@ -264,7 +264,7 @@ impl Presence {
         if !view.there.is_empty() {
             return self.kind;
         }
-        if self.kind == Kind::Text && self.is_whole_left(view) {
+        if self.is_whole_left(view) {
             return Kind::Other;
         }
         let any = |threats| last_seen(threats, &view.past).next().is_some();
@@ -283,7 +283,7 @@ impl Presence {
     }
 
     /// Whether the view includes a command on the value as a whole, and nothing that removed the key behind it. None
-    /// leaves a string empty.
+    /// is known to leave the key empty.
     fn is_whole_left(&self, view: &View) -> bool {
         let mut gone = Vector::zero(view.past.entries().count());
         join_seen(&self.deletes, &view.past, &mut gone);

@@ -144,6 +144,30 @@ fn what_is_done_within_a_list_does_not_end_its_time() {
 }
 
 #[test]
+fn a_value_that_was_sent_leaves_a_key_there() {
+    let value = Effect::Restore {
+        payload: Bytes::new(),
+        ttl_unix_ms: Some(1),
+    };
+    let count = Effect::HashCount {
+        field: Bytes::from_static(b"f"),
+        delta: 1,
+    };
+    let gone = Effect::HashRemove(vec![Bytes::from_static(b"g")]);
+    let mut operations = vec![
+        op((0, 1), [0, 0, 0], value),
+        op((0, 2), [1, 0, 0], gone),
+        op((1, 1), [2, 0, 0], count.clone()),
+    ];
+    assert!(lived(&operations).0.enders().is_empty());
+    operations.push(op((0, 3), [2, 1, 0], Effect::Del));
+    operations.push(op((1, 2), [3, 1, 0], count));
+    let (life, _) = lived(&operations);
+    let enders: Vec<Dot> = life.enders().iter().map(|op| op.dot).collect();
+    assert_eq!(enders, [operations[4].dot]);
+}
+
+#[test]
 fn ghosts_that_differ_in_their_numbers_alone_are_one() {
     let writes = |past| (1..=1_000).map(move |seq| op((0, seq), [seq - 1, past, 0], put(seq as f64)));
     let (life, kept) = lived(&writes(0).collect::<Vec<_>>());
