@@ -74,44 +74,18 @@ impl KeyState {
     /// to meet a part of it, another when it has all of it. True if something was folded.
     fn fold_replayed(&mut self, stable: &Vector) -> bool {
         let order = canonical(&self.operations);
-        let order_of = |ops: &[Operation], order: &[usize]| -> Vec<Dot> {
-            order.iter().map(|&at| ops[at].dot).collect()
-        };
-        let done = order_of(&self.operations, &order.order);
+        let done = self.dots(&order.order);
         let settled = self.held.actual().trace.as_ref();
         if settled.is_none_or(|(root, executed)| *root != order.root || *executed != done) {
             return false;
         }
-        let ordered = self.settled_by_order();
-        let seen = match self
-            .operations
-            .iter()
-            .any(|op| !ordered.includes(op.dot) && !is_plain(op))
-        {
-            // What has its elements in an order of their own goes as far as others can tell.
-            true => stable,
-            false => &ordered,
-        };
-        let kept: Vec<Operation> = (self.operations.iter())
-            .filter(|op| !seen.includes(op.dot))
-            .cloned()
-            .collect();
-        if kept.is_empty() && self.operations.iter().all(|op| stable.includes(op.dot)) || !stable.covers(seen)
-        {
+        let Some((seen, kept)) = self.split_by_order(stable) else {
             return false;
-        }
-        let are_simple = |kept: &Operation| {
-            let sees_rest = (self.operations.iter()).all(|op| !seen.includes(op.dot) || kept.sees(op.dot));
-            is_simple(kept) && sees_rest
         };
-        if !kept.iter().all(are_simple) || needs_replay(&Content::unknown(), &kept) {
-            return false;
-        }
-        self.tell_passed(seen);
-        self.life.restart(seen, &kept);
+        self.tell_passed(&seen);
+        self.life.restart(&seen, &kept);
         self.operations = kept;
         let order = canonical(&self.operations).order;
-        let done = order_of(&self.operations, &order);
         let are_plain = self.operations.iter().all(is_plain);
         self.dirty = are_plain && any_concurrent(&self.operations, &order);
         self.base = Content::unknown();
@@ -122,27 +96,45 @@ impl KeyState {
         // What trims saw is the base now.
         self.learn_again(|_| true);
         let mut content = Content::unknown();
-        match are_plain {
-            true => {
-                content.expiry = self.held.actual().content.expiry;
-                for &at in &order {
-                    content = content.after(&self.operations[at].effect);
-                }
-            }
-            false => {
-                for op in &self.operations {
-                    content = content.after(&op.effect);
-                }
-            }
+        if are_plain {
+            content.expiry = self.held.actual().content.expiry;
+            let executed = order.iter().map(|&at| &self.operations[at].effect);
+            content = executed.fold(content, Content::after);
+        } else {
+            let effects = self.operations.iter().map(|op| &op.effect);
+            content = effects.fold(content, Content::after);
         }
         let want = evaluate(&self.base, &self.operations, self.life.enders());
         entries::same_rest(&want, &mut content);
+        let done = self.dots(&order);
         *self.held.actual_mut() = Actual {
             content,
             trace: Some((Root::Base, done)),
             ..Actual::base()
         };
         true
+    }
+
+    fn dots(&self, order: &[usize]) -> Vec<Dot> {
+        order.iter().map(|&at| self.operations[at].dot).collect()
+    }
+
+    /// How far the order goes that is settled and stable, and the operations that are left; none if that is of no use.
+    fn split_by_order(&self, stable: &Vector) -> Option<(Vector, Vec<Operation>)> {
+        let ordered = self.settled_by_order();
+        let operations = || self.operations.iter();
+        let are_plain = operations().all(|op| ordered.includes(op.dot) || is_plain(op));
+        // What has its elements in an order of their own is left as far as others may not have seen it.
+        let seen = if are_plain { ordered } else { stable.clone() };
+        let (first, left): (Vec<&Operation>, Vec<&Operation>) =
+            operations().partition(|op| seen.includes(op.dot));
+        let is_over = left.is_empty() && operations().all(|op| stable.includes(op.dot));
+        let sees_rest = |op: &&Operation| is_simple(op) && first.iter().all(|other| op.sees(other.dot));
+        if is_over || !stable.covers(&seen) || !left.iter().all(sees_rest) {
+            return None;
+        }
+        let left: Vec<Operation> = left.into_iter().cloned().collect();
+        (!needs_replay(&Content::unknown(), &left)).then_some((seen, left))
     }
 
     /// How far what has no rules by element goes, with all that something behind it has not seen.
