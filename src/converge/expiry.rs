@@ -19,7 +19,8 @@ pub(super) fn register(base: &Content, operations: &[&Operation], enders: &[Oper
         let is_gone = base.expiry == Expiry::Never || enders().next().is_some() || kinds_fight(operations);
         return if is_gone { Expiry::Never } else { base.expiry };
     }
-    let covering: Vec<&Operation> = setting.iter().map(|(op, _)| *op).chain(enders()).collect();
+    let set = setting.iter().map(|(op, _)| *op).filter(|op| !op.tells_time());
+    let covering: Vec<&Operation> = set.chain(enders()).collect();
     let mut covered = None;
     covering.iter().for_each(|op| join(&mut covered, &op.past));
     let is_covered = |op: &Operation| {

@@ -9,6 +9,7 @@ mod held;
 mod listed;
 mod popped;
 mod replayed;
+mod timed;
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ pub(super) use self::fold::seen_by_rest;
 pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Restart, Step};
 use self::listed::Listed;
+use self::timed::Timed;
 use super::content::{Content, Kind, kind_of};
 use super::difference::difference;
 use super::entries;
@@ -52,6 +54,7 @@ pub struct KeyState {
     base: Content,
     life: Life,
     listed: Listed,
+    timed: Timed,
     held: Held,
     snapshot: bool,
     /// The value is to be shipped whatever the rules say of whose turn it is.
@@ -97,6 +100,8 @@ pub struct Repair {
     pub ship_state: bool,
     /// The value is to be read behind them, for this site alone.
     pub read: bool,
+    /// The key's expiry time is to be read behind them, and told to everybody if it has one.
+    pub tells_time: bool,
     /// More is to be done once this transaction, which begins the key anew, has come back.
     pub behind: Option<TxnId>,
 }
@@ -104,7 +109,7 @@ pub struct Repair {
 impl Repair {
     /// Whether there is nothing to submit.
     pub fn is_empty(&self) -> bool {
-        self.commands.is_empty() && !self.ship_state && !self.read
+        self.commands.is_empty() && !self.ship_state && !self.read && !self.tells_time
     }
 }
 
@@ -118,6 +123,7 @@ impl KeyState {
             base: Content::unknown(),
             life: Life::new(),
             listed: Listed::default(),
+            timed: Timed::default(),
             held: Held::new(),
             snapshot: false,
             demanded: false,
@@ -226,6 +232,7 @@ impl KeyState {
         };
         self.held.forget_flights();
         self.snapshot = false;
+        self.timed.is_reading = false;
     }
 
     /// What an earlier run executed is in the markers, and of what it did to the key is nothing known: while it waited
@@ -361,6 +368,7 @@ impl KeyState {
             }
         }
         self.life.add(&op, &self.operations);
+        self.timed.note(&op);
         if op.may_supersede() {
             let is_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
             let has_entries = self.base.kind == Kind::Stream || self.operations.iter().any(is_stream);
@@ -428,8 +436,11 @@ impl KeyState {
 
     /// The value that was read in a transaction of ours has become this operation.
     pub fn shipped(&mut self, op: Operation) {
+        match op.tells_time() {
+            true => self.timed.read(),
+            false => self.snapshot = false,
+        }
         self.held.shipped(&op);
-        self.snapshot = false;
         self.add(op);
     }
 
@@ -437,6 +448,7 @@ impl KeyState {
     pub fn snapshot_failed(&mut self) {
         self.snapshot = false;
         self.listed.is_reading = false;
+        self.timed.is_reading = false;
     }
 
     /// Compares ideal and actual and gives what is missing, to be submitted in transaction `txn`. A key that has
@@ -457,6 +469,7 @@ impl KeyState {
             self.asks = self.waiting_for.is_some();
         }
         self.snapshot = repair.ship_state;
+        self.timed.is_reading |= repair.tells_time;
         repair
     }
 
@@ -488,8 +501,10 @@ impl KeyState {
                 let is_calm = effects.is_empty() && !self.is_in_flight();
                 self.demanded = demanded && !is_calm;
                 let repair = self.submit_effects(effects, txn);
+                let ship_state = demanded && is_calm;
                 return Repair {
-                    ship_state: demanded && is_calm,
+                    ship_state,
+                    tells_time: !ship_state && self.timed.calls_for_reading(&want),
                     ..repair
                 };
             }

@@ -39,6 +39,12 @@ impl Operation {
         self.time.is_of_state()
     }
 
+    /// Whether it tells of an expiry time, as a part of a snapshot: of one that the key had, so it takes the place of none
+    /// that was given.
+    pub fn tells_time(&self) -> bool {
+        self.is_state() && matches!(self.effect, Effect::Expire { .. })
+    }
+
     /// Whether the other operation counts as seen by this one: it was, or it is a part of a snapshot and this one
     /// is concurrent with it and none.
     pub fn is_after(&self, other: &Operation) -> bool {
@@ -225,7 +231,9 @@ impl Operation {
                 expiry: SetExpiry::Clear | SetExpiry::At(_),
                 ..
             } => true,
-            Effect::Expire { .. } => matches!(older.effect, Effect::Expire { .. }),
+            Effect::Expire { .. } => {
+                matches!(older.effect, Effect::Expire { .. }) && (older.tells_time() || !self.tells_time())
+            }
             Effect::SetAdd(_) | Effect::SetRemove(_) => {
                 matches!(older.effect, Effect::SetAdd(_) | Effect::SetRemove(_)) && self.names_all_of(older)
             }

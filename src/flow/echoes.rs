@@ -15,7 +15,7 @@ use crate::command::{Class, Control, EffectClass, KeyRule, Spec};
 use crate::converge::TxnId;
 use crate::converge::mutation::{Mutation, off};
 use crate::echo::Marker;
-use crate::op::{FLAG_KEYS_INSIDE, Row};
+use crate::op::{FLAG_KEYS_INSIDE, FLAG_STATE, Row};
 use crate::resp::encode;
 use crate::value::{self, Value};
 
@@ -239,6 +239,15 @@ impl<J: Journal> Site<J> {
             }
             let mut command = BytesMut::new();
             let class = match &dump.payload {
+                None if reader == Reader::Time => {
+                    let Some(at_ms) = dump.expires_unix_ms else {
+                        self.events.push_back(Event::NoTime { fingerprint, db, key });
+                        continue;
+                    };
+                    let at_ms = encode::Decimal::new(at_ms);
+                    encode::command(&mut command, &[b"PEXPIREAT", &key, at_ms.as_bytes()]);
+                    EffectClass::Expire
+                }
                 None => {
                     encode::command(&mut command, &[b"DEL", &key]);
                     EffectClass::Delete
@@ -252,7 +261,7 @@ impl<J: Journal> Site<J> {
             };
             let row = Row {
                 end: 0,
-                flags: 0,
+                flags: if reader == Reader::Time { FLAG_STATE } else { 0 },
                 class,
                 db: db as u16,
                 fingerprint,

@@ -45,7 +45,16 @@ pub(super) enum Event {
         /// The elements.
         found: Option<Vec<Bytes>>,
     },
-    /// This row is a value that was read for the others.
+    /// A key was found to have no expiry time.
+    NoTime {
+        /// Fingerprint of (db, key).
+        fingerprint: u64,
+        /// Database number.
+        db: u32,
+        /// The key.
+        key: Bytes,
+    },
+    /// This row is a value that was read for the others, or an expiry time.
     Shipped {
         /// The row.
         row: usize,
@@ -146,6 +155,7 @@ impl<J: Journal> Site<J> {
                     }
                     self.converge.read((fingerprint, db, &key), found.as_deref());
                 }
+                Event::NoTime { fingerprint, db, key } => self.converge.no_time((fingerprint, db, &key)),
                 Event::Shipped { row } if row >= count => {
                     self.events.push_front(Event::Shipped { row });
                     break;
@@ -162,7 +172,7 @@ impl<J: Journal> Site<J> {
         for event in &mut self.events {
             match event {
                 Event::Rows(row) | Event::Shipped { row } => *row -= count,
-                Event::Echo { .. } | Event::Read { .. } => {}
+                Event::Echo { .. } | Event::Read { .. } | Event::NoTime { .. } => {}
             }
         }
         self.hold_if_at_fault(&before);

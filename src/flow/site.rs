@@ -431,7 +431,8 @@ pub(super) fn push_repair(txn: &mut Txn, repair: KeyRepair) {
     txn.commands += repair.commands.len();
     txn.bytes += repair.commands.iter().map(bytes::Bytes::len).sum::<usize>();
     let for_all = repair.ship_state.then_some(Reader::All);
-    let reads = for_all.or(repair.read.then_some(Reader::Me));
+    let time = repair.tells_time.then_some(Reader::Time);
+    let reads = for_all.or(repair.read.then_some(Reader::Me)).or(time);
     let commands = repair.commands;
     txn.pieces.push(super::txn::Piece::Repair {
         fingerprint,

@@ -75,6 +75,8 @@ pub enum Reader {
     All,
     /// For this site alone.
     Me,
+    /// Its expiry time alone, which becomes an operation of this site if there is one.
+    Time,
 }
 
 impl Piece {
@@ -105,12 +107,14 @@ impl Piece {
         }
     }
 
-    /// The key whose value is read behind it.
-    fn read(&self) -> Option<&Bytes> {
+    /// The key whose value is read behind it, and for whom.
+    fn read(&self) -> Option<(&Bytes, Reader)> {
         match self {
             Piece::Repair {
-                key, reads: Some(_), ..
-            } => Some(key),
+                key,
+                reads: Some(reader),
+                ..
+            } => Some((key, *reader)),
             _ => None,
         }
     }
@@ -451,8 +455,10 @@ impl Txn {
                 }
                 place += 1;
             }
-            if let Some(key) = piece.read() {
-                encode::command(&mut head, &[b"DUMP", key]);
+            if let Some((key, reader)) = piece.read() {
+                // What is no payload is none.
+                let value: &[u8] = if reader == Reader::Time { b"PTTL" } else { b"DUMP" };
+                encode::command(&mut head, &[value, key]);
                 encode::command(&mut head, &[b"PTTL", key]);
                 encode::command(&mut head, &[b"TIME"]);
                 queued += READS;

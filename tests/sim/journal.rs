@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use syncer::causality::{Hlc, Roster, Seq, SiteIx, Vector};
+use syncer::command::EffectClass;
 use syncer::flow::{Journal, JournalError, Site};
 use syncer::log::{OriginLog, Settings};
 use syncer::op::{Batch, Source};
@@ -41,6 +42,8 @@ pub struct Logged {
     pub time: u64,
     /// It is a part of a snapshot.
     pub is_state: bool,
+    /// It tells of an expiry time that the key had there, and was executed by nobody.
+    pub tells_time: bool,
 }
 
 /// The book that all share.
@@ -213,12 +216,19 @@ impl Logs {
         let mut book = self.book.borrow_mut();
         for at in 0..batch.count() {
             let seq = batch.first_seq + at as Seq;
+            let row = batch.row(at);
+            let is_state = row.is_some_and(|row| row.is_state());
+            // A snapshot begins with a reset.
+            let is_behind = at > 0 && batch.row(at - 1).is_some_and(|row| row.continues());
+            let is_time = row.is_some_and(|row| row.class == EffectClass::Expire);
+            let tells_time = is_state && is_time && !is_behind;
             let logged = Logged {
                 db: batch.row(at).map_or(0, |row| usize::from(row.db)),
                 command: batch.command(at),
                 past: batch.past_of(at).entries().map(|(_, seq)| seq).collect(),
                 time: batch.time_of(at).0,
-                is_state: batch.row(at).is_some_and(|row| row.is_state()),
+                is_state: is_state && !tells_time,
+                tells_time,
             };
             let known = book
                 .operations

@@ -72,6 +72,11 @@ impl Converge {
         self.change_and_compare(key, |state| state.read(found));
     }
 
+    /// The key turned out to have no expiry time in the database, or not to be there.
+    pub fn no_time(&mut self, key: (u64, u32, &Bytes)) {
+        self.change_and_compare(key, KeyState::no_time);
+    }
+
     /// An empty window at site `me`. What pops of this site took is told to the others: [`Converge::take_told`] is called
     /// before each [`Converge::settle`].
     pub fn telling_pops(me: SiteIx) -> Converge {

@@ -35,7 +35,8 @@ impl KeyState {
             self.put_off_fold(stable);
             return false;
         }
-        if self.snapshot || self.listed.is_reading || self.waiting_for.is_some() || self.dirty {
+        let is_read = self.snapshot || self.listed.is_reading || self.timed.is_reading;
+        if is_read || self.waiting_for.is_some() || self.dirty {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
@@ -89,6 +90,7 @@ impl KeyState {
         let are_plain = self.operations.iter().all(is_plain);
         self.dirty = are_plain && any_concurrent(&self.operations, &order);
         self.base = Content::unknown();
+        self.timed.forget();
         self.listed = Listed::default();
         if self.operations.iter().any(|op| kind_of(&op.effect) == Kind::List) {
             self.open_list();
@@ -214,6 +216,7 @@ impl KeyState {
         }
         self.life.fold(&seen, &folded, &self.operations);
         self.base = Content::unknown();
+        self.timed.forget();
         self.listed.views.forget(&seen);
         self.forget_unread(&seen);
         self.pending.retain(|dot| !seen.includes(*dot));

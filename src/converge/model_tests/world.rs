@@ -1,5 +1,7 @@
 //! Sites, streams, links and clients under one seed.
 
+mod shipped;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -48,6 +50,7 @@ struct Txn {
     steps: Vec<Step>,
     dump: Vec<u64>,
     read: Vec<u64>,
+    times: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -287,6 +290,7 @@ impl World {
         let database = &self.sites[at].database;
         let dumps = (txn.dump.iter())
             .chain(&txn.read)
+            .chain(&txn.times)
             .map(|&key| (key, database.keys.get(&name(key)).cloned()))
             .collect();
         self.sites[at].stream.push_back(Entry::Echo {
@@ -418,6 +422,7 @@ impl World {
             steps: Vec::new(),
             dump: Vec::new(),
             read: Vec::new(),
+            times: Vec::new(),
         };
         for KeyRepair {
             fingerprint, repair, ..
@@ -427,8 +432,14 @@ impl World {
                 .extend(repair.commands.into_iter().map(|raw| Step { fingerprint, raw }));
             txn.dump.extend(repair.ship_state.then_some(fingerprint));
             txn.read.extend(repair.read.then_some(fingerprint));
+            txn.times.extend(repair.tells_time.then_some(fingerprint));
         }
-        if marker.is_some() || !txn.steps.is_empty() || !txn.dump.is_empty() || !txn.read.is_empty() {
+        if marker.is_some()
+            || !txn.steps.is_empty()
+            || !txn.dump.is_empty()
+            || !txn.read.is_empty()
+            || !txn.times.is_empty()
+        {
             self.sites[at].next_txn += 1;
             self.sites[at].queue.push_back(txn);
         }
@@ -472,36 +483,22 @@ impl World {
                         Some(_) => converge.read(place, None),
                     }
                 }
+                let expires = |value: &Value| value.as_ref().is_some_and(|(_, expiry)| expiry.is_some());
+                if state.is_some_and(|(_, value)| txn.times.contains(&key) && !expires(value)) {
+                    converge.no_time(place);
+                }
                 converge.settle(next)
             });
             self.submit(at, None, repairs);
             if let Some((_, value)) = state.filter(|_| txn.dump.contains(&key)) {
                 self.ship(at, key, value.clone());
             }
+            let expires = state.and_then(|(_, value)| value.as_ref()?.1);
+            if let Some(at_ms) = expires.filter(|_| txn.times.contains(&key)) {
+                self.tell_time(at, key, at_ms);
+            }
         }
         self.sites[at].dirty = true;
-    }
-
-    fn ship(&mut self, at: usize, key: u64, value: Value) {
-        let ttl_unix_ms = value.as_ref().and_then(|(_, expiry)| *expiry);
-        let payload = Bytes::from(format!("state {}", self.book.values.len()));
-        self.book.values.push(value.clone());
-        let effect = Effect::Restore { payload, ttl_unix_ms };
-        let raw = crate::converge::render::render(&name(key), &effect);
-        self.book.commands.insert(raw.clone(), Command::Load(value));
-        let dot = self.stamp(at, key, effect, raw);
-        let operation = self.book.operations[&dot].1.clone();
-        let share = KeyOperation {
-            db: 0,
-            key: name(key),
-            operation: Some(operation),
-            has_derived: false,
-        };
-        let repairs = self.with_converge(at, None, |converge, _, next| {
-            converge.shipped(key, share);
-            converge.settle(next)
-        });
-        self.submit(at, None, repairs);
     }
 
     fn receive(&mut self, at: usize) {
@@ -556,6 +553,7 @@ impl World {
                         steps,
                         dump: Vec::new(),
                         read: Vec::new(),
+                        times: Vec::new(),
                     };
                     site.next_txn += 1;
                     site.queue.push_back(txn);

@@ -131,15 +131,16 @@ fn captured(site: usize, locals: &[Local], book: &Book) -> Result<(), String> {
         rows.push((*seq, logged, words));
     }
     let is_shipped = |(_, logged, words): &(u64, &Logged, Words)| {
-        let name = words[0].as_slice();
-        logged.is_state || matches!(name, b"RESTORE" | b"DEL" | b"UNLINK" | b"SYNCER.TOOK")
+        let names: [&[u8]; 4] = [b"RESTORE", b"DEL", b"UNLINK", b"SYNCER.TOOK"];
+        logged.is_state || logged.tells_time || names.contains(&words[0].as_slice())
     };
     let fits = |local: &Local, (seq, logged, words): &(u64, &Logged, Words)| {
         let others = |at: &usize| *at != site;
         let mut sites = (0..local.past.len()).filter(others);
         let is_its = sites.all(|at| logged.past[at] == local.past[at]);
         let is_delete = matches!(words[0].as_slice(), b"DEL" | b"UNLINK") && !local.may_lack;
-        *words == without_condition(&local.words)
+        !logged.tells_time
+            && *words == without_condition(&local.words)
             && logged.db == local.db
             && (is_its || is_delete)
             && logged.past[site] == seq - 1

@@ -82,7 +82,7 @@ fn keys(world: &World) -> Keys {
     let book = world.book.borrow();
     let mut keys = Keys::new();
     let mut flushes = Vec::new();
-    for ((site, seq), logged) in &book.operations {
+    for ((site, seq), logged) in book.operations.iter().filter(|(_, logged)| !logged.tells_time) {
         let Some((words, _)) = parse(&logged.command) else {
             continue;
         };
