@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::rest::is_bound;
-use super::{ABOVE, FLOOR, enter, entries, is_id, lower, trim_of};
+use super::{ABOVE, FLOOR, enter, entries, is_id, lower, mark, trim_of};
 use crate::causality::{Dot, Vector};
 use crate::command::effect::Effect;
 use crate::command::entries::{Left, Trim};
-use crate::converge::content::{Content, Kind, Value, kind_of};
+use crate::converge::content::{Content, Kind, TEXT, Value, kind_of};
 use crate::converge::operation::Operation;
 
 /// Plain entries, and removals of entries, that everything has seen which could take them or counts them. None where other
@@ -116,7 +116,13 @@ pub(in crate::converge) fn forget_oldest(base: &mut Content, operations: &[Opera
         .filter(|(id, _)| is_id(id) && is_same(id))
         .map(|(id, _)| id.clone())
         .collect();
+    // A trim by id leaves nothing of the base but what was added behind it.
+    let oldest = ids
+        .iter()
+        .find(|id| matches!(base.get(id), Value::Entry(_)))
+        .cloned();
     for content in [&mut *base, &mut *have] {
+        lower_cut(content, oldest.as_ref());
         ids.iter().for_each(|id| {
             content.elements.remove(id);
         });
@@ -125,5 +131,14 @@ pub(in crate::converge) fn forget_oldest(base: &mut Content, operations: &[Opera
     for content in [base, have] {
         content.elements.remove(&FLOOR);
         lower(content, &floor);
+    }
+}
+
+/// Below this id alone it is known that nothing is left.
+fn lower_cut(content: &mut Content, oldest: Option<&Bytes>) {
+    if let Some(oldest) = oldest
+        && mark(content, &TEXT).is_some_and(|below| below > oldest)
+    {
+        content.put(&TEXT, Value::Bytes(oldest.clone()));
     }
 }

@@ -364,3 +364,25 @@ fn what_is_forgotten_is_older_than_all_that_is_known() {
     let trim = op(0, 3, [2, 2], longest(2));
     assert_eq!(left(&base, &kept, &trim), Ok(id(8)));
 }
+
+#[test]
+fn what_is_forgotten_was_added_behind_a_trim_of_higher_ids() {
+    let older = op(0, 1, [0, 0], below(9));
+    let mut have = Content::unknown().after(&older.effect);
+    let mut base = evaluate(&Content::unknown(), &[older], &[]);
+    let gone = [op(0, 2, [1, 0], add(5, "a"))];
+    let mut kept = vec![op(1, 1, [2, 0], add(8, "b"))];
+    for op in gone.iter().chain(&kept) {
+        have = have.after(&op.effect);
+    }
+    settle(&mut base, &gone);
+    forget_oldest(&mut base, &kept, &mut have);
+    assert_eq!(difference(&evaluate(&base, &kept, &[]), &have), Ok(Vec::new()));
+    // Another site takes it by its id.
+    kept.push(op(1, 2, [2, 1], below(8)));
+    let trims = difference(&evaluate(&base, &kept, &[]), &have).unwrap();
+    let [Effect::StreamSplice(splice)] = trims.as_slice() else {
+        panic!("it is executed: {trims:?}");
+    };
+    assert_eq!(splice.trim, Some(Trim::Below(id(8))));
+}
