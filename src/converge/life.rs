@@ -12,6 +12,7 @@
 //! in no other's.
 
 mod presence;
+mod wholes;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,9 +175,8 @@ impl Life {
         match &op.effect {
             Effect::Del => return true,
             Effect::Expire { .. } | Effect::FieldExpire { .. } | Effect::ListTook { .. } => return false,
-            Effect::Restore { .. } | Effect::Opaque | Effect::Derived => {
-                return false;
-            }
+            Effect::Restore { .. } | Effect::Derived => return false,
+            Effect::Opaque => return self.may_be_gone() && self.found_no_value(op, operations),
             // A stream stays when its last entry goes.
             Effect::StreamRemove(_) | Effect::StreamTrim(_) | Effect::StreamSplice(_) => return false,
             // It sets the time, and so ends what it saw.

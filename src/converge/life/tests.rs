@@ -120,6 +120,30 @@ fn the_time_in_a_snapshot_yields_to_another_one_and_to_no_write() {
 }
 
 #[test]
+fn a_command_on_the_whole_of_nothing_ends_the_time() {
+    let set = Effect::Set {
+        value: Bytes::new(),
+        expiry: SetExpiry::At(900),
+    };
+    let mut operations = vec![
+        op((0, 1), [0, 0, 0], set),
+        op((0, 2), [1, 0, 0], AT),
+        op((1, 1), [1, 0, 0], Effect::Del),
+        op((0, 3), [2, 1, 0], Effect::Opaque),
+        op((0, 4), [3, 1, 0], Effect::Opaque),
+    ];
+    let enders = |operations: &[Operation]| -> Vec<Dot> {
+        let (life, _) = lived(operations);
+        life.enders().iter().map(|op| op.dot).collect()
+    };
+    assert_eq!(enders(&operations), [operations[3].dot]);
+    // What another one left, which was not deleted, is not known.
+    operations[0].effect = Effect::Opaque;
+    operations[2].past = op((1, 1), [0, 0, 0], Effect::Del).past;
+    assert_eq!(enders(&operations), [operations[2].dot]);
+}
+
+#[test]
 fn what_is_done_within_a_list_does_not_end_its_time() {
     let push = |name: &'static [u8]| Effect::ListPush {
         left: false,
