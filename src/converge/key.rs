@@ -178,6 +178,11 @@ impl KeyState {
         Some(site)
     }
 
+    /// What this site was told of it before may have been lost on the way: it is asked at once.
+    pub fn ask_again(&mut self, site: SiteIx) {
+        self.asks |= self.waiting_for == Some(site);
+    }
+
     /// The value is shipped by this site at the next reconcile, whoever's turn it is: any site may, for of several
     /// values the latest counts, and what it has not seen is replayed on it. A site that cannot tell what is in its own
     /// value asks for another one's instead, unless that is the one `by` which it was demanded, or an operator wants it.

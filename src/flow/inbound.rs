@@ -38,6 +38,7 @@ impl<J: Journal> Site<J> {
     pub fn peer_connected(&mut self, site: SiteIx, ack: &Ack) {
         self.restore.hear(site, ack.held.get(self.me));
         self.peers.connected(site, ack, self.past.journal.last(site));
+        self.converge.ask_again(site);
     }
 
     /// The session is down.

@@ -26,6 +26,11 @@ impl Converge {
         self.compare(fingerprint, db, key);
     }
 
+    /// A session with this site is up: what it was asked for in an earlier one may be lost, and it may have forgotten it.
+    pub fn ask_again(&mut self, site: SiteIx) {
+        self.conflicts.change_waiting(|_, key| key.ask_again(site));
+    }
+
     /// The value read for a key in a transaction of ours has become this operation.
     pub fn shipped(&mut self, fingerprint: u64, share: KeyOperation) {
         if let Some(operation) = share.operation {

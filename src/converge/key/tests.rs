@@ -151,6 +151,11 @@ fn a_site_that_may_have_passed_operations_over_does_not_ship_its_value() {
     assert!(key.reconcile(ME, 1, 0, MEANS).is_empty());
     assert_eq!(key.waiting_for(), Some(SiteIx(1)));
     assert_eq!(key.is_due(0, 1_000), Some(SiteIx(1)));
+    // A new session with another site changes nothing; one with that site, and the question may have been lost.
+    key.ask_again(SiteIx(2));
+    assert_eq!(key.is_due(0, 1_000), None);
+    key.ask_again(SiteIx(1));
+    assert_eq!(key.is_due(0, 1_000), Some(SiteIx(1)));
     // Asked itself by a third site, it goes on asking; by that one, it gives what it has.
     key.demand_state(Some(SiteIx(2)));
     assert!(key.reconcile(ME, 2, 0, MEANS).is_empty());
