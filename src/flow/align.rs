@@ -31,6 +31,8 @@ pub(super) struct Alignment {
     /// Increments by database, key and field, in order: a server can send what came of one in its place.
     counts: BTreeMap<Count, VecDeque<(u32, Bytes)>>,
     sent: Vec<Symbol>,
+    /// Scripts among those, in order.
+    scripts: Vec<usize>,
     found: Vec<Symbol>,
     /// Those of `found` that may be the server's own.
     removals: Vec<(usize, Removal)>,
@@ -59,6 +61,9 @@ impl Alignment {
                 let delta = Bytes::copy_from_slice(word(&command, 3).unwrap_or_default());
                 let waiting = alignment.counts.entry(count).or_default();
                 waiting.push_back((symbol, delta));
+            }
+            if is_script(&command) {
+                alignment.scripts.push(alignment.sent.len());
             }
             alignment.sent.push((db, symbol));
         }
@@ -137,6 +142,7 @@ impl Alignment {
         if (0..found.len()).any(is_passed_over) && sent.len().saturating_mul(found.len()) <= CELLS_MAX {
             matched = weighed(sent, found, is_own);
         }
+        matched.put_back(sent, &self.scripts);
         let (found, all) = (&matched.found, self.sent.len());
         let own = self.removals.into_iter().filter(|(at, _)| found[*at].is_none());
         let place = |(at, removal): (usize, Removal)| Removal {
@@ -204,6 +210,35 @@ struct Matched {
     sent: Vec<bool>,
     /// Which that was sent each is.
     found: Vec<Option<usize>>,
+}
+
+impl Matched {
+    /// A script has no effect where it finds no key. So of equal ones, which are those on one key, with nothing that
+    /// took effect in between, it is the first that had none.
+    fn put_back(&mut self, sent: &[Symbol], scripts: &[usize]) {
+        if scripts.iter().all(|&at| self.sent[at]) {
+            return;
+        }
+        // From the end: those without effect before the next one that had one.
+        let mut open: Vec<usize> = Vec::new();
+        for at in (0..sent.len()).rev() {
+            if !self.sent[at] {
+                open.extend(scripts.binary_search(&at).ok().map(|_| at));
+                continue;
+            }
+            let Some(last) = open.iter().position(|&other| sent[other] == sent[at]) else {
+                open.clear();
+                continue;
+            };
+            let place = open[last];
+            if let Some(found) = self.found.iter_mut().find(|found| **found == Some(at)) {
+                *found = Some(place);
+            }
+            (self.sent[place], self.sent[at]) = (true, false);
+            open.drain(..=last);
+            open.push(at);
+        }
+    }
 }
 
 impl DiffHook for Matched {
@@ -437,6 +472,23 @@ mod tests {
             "xadd y 9-1 f v",
         ];
         assert_eq!(align(&sent, &found), (vec![true, true, false], vec![]));
+    }
+
+    #[test]
+    fn of_scripts_on_one_key_the_first_found_none() {
+        let sent = ["DEL x", "EVAL s 1 x 1", "EVAL s 1 x 2", "EVAL s 1 x 3"];
+        let found = [
+            "DEL x",
+            "xadd x 2-0 f v",
+            "XSETID x 2-0",
+            "xadd x 3-0 f v",
+            "XSETID x 3-0",
+        ];
+        assert_eq!(align(&sent, &found), (vec![true, false, true, true], vec![]));
+        // What had an effect in between tells where the first ones stood.
+        let sent = ["EVAL s 1 x 1", "EVAL s 1 y 2", "DEL x", "EVAL s 1 x 3"];
+        let found = ["XSETID x 1-0", "DEL x"];
+        assert_eq!(align(&sent, &found), (vec![true, false, true, false], vec![]));
     }
 
     #[test]
