@@ -32,6 +32,17 @@ pub struct HostSettings {
     pub database_skew_ms: u64,
 }
 
+impl HostSettings {
+    /// A clock jumps, the database's or the syncer's.
+    pub fn jump(&mut self, ms: i64, of_database: bool) {
+        let clock = match of_database {
+            true => &mut self.database_skew_ms,
+            false => &mut self.skew_ms,
+        };
+        *clock = clock.saturating_add_signed(ms);
+    }
+}
+
 /// Operations that a log keeps behind what is stable.
 const SLACK: u64 = 20;
 

@@ -167,26 +167,20 @@ impl World {
                 self.later(*steps, site, Undo::DiskFree);
             }
             What::Restart => self.hosts[site].shut_down(),
-            What::Crash(steps) => {
-                if self.hosts[site].crash() {
+            What::Crash(steps) | What::FallBack(steps) => {
+                let host = &mut self.hosts[site];
+                let has_died = match event.what {
+                    What::Crash(_) => host.crash(),
+                    _ => host.fall_back(),
+                };
+                if has_died {
                     self.later(*steps, site, Undo::Boot);
                 }
             }
             What::Save => self.hosts[site].save(),
-            What::FallBack(steps) => {
-                if self.hosts[site].fall_back() {
-                    self.later(*steps, site, Undo::Boot);
-                }
-            }
             What::Gap => self.hosts[site].lose_backlog(),
             What::Jump(ms, of_database) => {
-                let settings = &mut self.hosts[site].settings;
-                let clock = if *of_database {
-                    &mut settings.database_skew_ms
-                } else {
-                    &mut settings.skew_ms
-                };
-                *clock = clock.saturating_add_signed(*ms);
+                self.hosts[site].settings.jump(*ms, *of_database);
                 self.pass(0);
             }
         }
