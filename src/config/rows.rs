@@ -358,8 +358,8 @@ pub static ROWS: &[Row] = &[
         "log.slack_bytes",
         Some("256 MiB"),
         size(0, TIB, |d, v| d.log.slack_bytes = v),
-        "How much is kept behind the point that every site has passed, so that a database which lost its \
-         last writes in a failover gets them back.",
+        "How much is kept behind the point that every site has passed, so that a site whose log lost its end, \
+         or was put back from an older copy, gets it from there.",
     ),
     row(
         "log.sync",
