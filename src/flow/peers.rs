@@ -112,14 +112,19 @@ impl Peers {
     }
 
     /// An acknowledgement. What the peer has settled counts once everything that it sent before saying so has
-    /// come back here: until then, something of it may be concurrent with what the peer has seen.
+    /// come back here: until then, something of it may be concurrent with what the peer has seen. Where one connection
+    /// takes the other's place, an older word can come behind a newer one, which is never said again.
     pub fn acknowledged(&mut self, site: SiteIx, ack: &Ack) {
         let state = &mut self.states[site.at()];
         state.held.join(&ack.held);
-        if state.settled.len() > 1 {
-            state.settled.pop_back();
+        let (mut behind, mut settled) = (ack.held.get(site), ack.settled.clone());
+        if state.settled.len() > 1
+            && let Some((newest_behind, newest)) = state.settled.pop_back()
+        {
+            behind = behind.max(newest_behind);
+            settled.join(&newest);
         }
-        state.settled.push_back((ack.held.get(site), ack.settled.clone()));
+        state.settled.push_back((behind, settled));
     }
 
     /// Takes over what the peers have settled, as far as it counts now; true if the stable point moved.
@@ -141,5 +146,33 @@ impl Peers {
     pub fn held_by_all(&self, me: SiteIx, origin: SiteIx) -> Seq {
         let others = self.states.iter().enumerate().filter(|(at, _)| *at != me.at());
         others.map(|(_, state)| state.held.get(origin)).min().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vector(a: Seq, b: Seq) -> Vector {
+        let mut vector = Vector::zero(2);
+        vector.advance(SiteIx(0), a);
+        vector.advance(SiteIx(1), b);
+        vector
+    }
+
+    #[test]
+    fn an_older_word_behind_a_newer_one_takes_nothing_back() {
+        let (me, peer) = (SiteIx(0), SiteIx(1));
+        let mut peers = Peers::new(2);
+        let word = |held: Vector, settled: Vector| Ack { held, settled };
+        peers.acknowledged(peer, &word(vector(5, 8), vector(2, 8)));
+        peers.acknowledged(peer, &word(vector(5, 9), vector(5, 9)));
+        // What was written to an earlier connection is read last.
+        peers.acknowledged(peer, &word(vector(5, 8), vector(3, 8)));
+        peers.stability.observe(me, &vector(5, 9));
+        assert!(peers.take_settled(&vector(5, 8)));
+        assert_eq!(peers.stability.stable(), &vector(2, 8));
+        assert!(peers.take_settled(&vector(5, 9)));
+        assert_eq!(peers.stability.stable(), &vector(5, 9));
     }
 }
