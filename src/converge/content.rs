@@ -386,10 +386,13 @@ impl Content {
                 self.kind = Kind::Text;
                 self.apply_elements(effect);
             }
-            Effect::SetAdd(members) if self.kind == Kind::Set => {
+            // Of another type the key can only be where its operations tell so.
+            Effect::SetAdd(members) if fits => {
+                self.kind = Kind::Set;
                 members.iter().for_each(|m| self.put(m, Value::Member));
             }
-            Effect::SortedAdd(pairs) if self.kind == Kind::Sorted => {
+            Effect::SortedAdd(pairs) if fits => {
+                self.kind = Kind::Sorted;
                 let scores = pairs.iter();
                 scores.for_each(|(score, member)| self.put(member, Value::Score(*score)));
             }

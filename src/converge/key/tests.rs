@@ -127,6 +127,17 @@ fn a_flush_that_meets_a_key_stands_before_what_was_submitted_behind_it() {
     assert!(key.reconcile(ME, 9, 0, MEANS).is_empty());
 }
 
+/// A repair that had no effect is not tried for ever: the member was there, or the key would be known to be of another type.
+#[test]
+fn a_member_that_was_not_added_is_there() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "PEXPIREAT k 1000"));
+    key.submitted(op(1, 1, [0; 3], 2, "SADD k m n"), 1);
+    key.submitted(op(1, 2, [1, 1, 0], 3, "SREM k m"), 1);
+    key.echoed(1, &took(&[false, false]));
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), [""; 0]);
+}
+
 /// After a restart, too: the increment is not put on the number that the flush took.
 #[test]
 fn what_a_flush_took_is_gone_whatever_an_earlier_run_did() {
