@@ -58,6 +58,8 @@ pub(super) struct Step {
     pub is_mute: bool,
     /// What it saw, when it is an operation as it came: the database may refuse it, or trim more than that.
     pub as_it_came: Option<Rc<Vector>>,
+    /// Of a trim that is executed again: what it saw, and the others that it was told to leave.
+    pub spares: Option<(Rc<Vector>, Vec<Dot>)>,
     /// Without effect it has yet to be executed: a condition stands in it, and none does in a replay.
     pub is_conditional: bool,
 }
@@ -70,6 +72,7 @@ impl Step {
             dot: None,
             is_mute: false,
             as_it_came: None,
+            spares: None,
             is_conditional: false,
         }
     }
@@ -81,6 +84,7 @@ impl Step {
             dot: Some(op.dot),
             is_mute: false,
             as_it_came: None,
+            spares: None,
             is_conditional: false,
         }
     }
@@ -169,7 +173,16 @@ impl Actual {
                 return;
             }
         }
-        self.extend(&step.effect, dot);
+        // A client's entry that it met was not spared.
+        let meets = |(past, spared): &(Rc<Vector>, Vec<Dot>)| {
+            let is_met = |dot: &Dot| !past.includes(*dot) && !spared.contains(dot);
+            let mut traces = self.trace.iter();
+            traces.any(|(_, done)| done.iter().any(is_met))
+        };
+        match step.spares.as_ref().is_some_and(meets) {
+            true => self.trace = None,
+            false => self.extend(&step.effect, dot),
+        }
     }
 
     /// After the commands of a transaction; `next` gives the content after each, whether it took effect, and what was

@@ -2,6 +2,7 @@
 //! everywhere, or the value is shipped.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use bytes::Bytes;
 
@@ -202,7 +203,18 @@ impl KeyState {
             let shipped = |other: &&Operation| state.is_some_and(|state| state.sees(other.dot));
             entries::unseen(op, beside.chain(self.operations.iter().filter(shipped)))
         };
-        let step = Step::of(op);
+        let spares = entries::trim_of(&op.effect).map(|_| {
+            let others = canonical
+                .order
+                .iter()
+                .take_while(|&&other| !in_order || other != at);
+            let dots = others.map(|&other| self.operations[other].dot);
+            (Rc::clone(&op.past), dots.collect())
+        });
+        let step = Step {
+            spares,
+            ..Step::of(op)
+        };
         let placed = || {
             let placed = entries::replayed(op, kept);
             let placed = placed.or_else(|| fields::set_again(op, &self.operations));
