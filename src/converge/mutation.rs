@@ -44,11 +44,13 @@ pub enum Mutation {
     ToldPops,
     /// The longest expiry time of a field wins.
     LongestFieldExpiry,
+    /// What a snapshot holds yields to what it has not seen.
+    SnapshotsYield,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 19] = {
+    pub const ALL: [Mutation; 20] = {
         use Mutation as M;
         [
             M::SetLatestWins,
@@ -70,6 +72,7 @@ impl Mutation {
             M::CompareAtEcho,
             M::ToldPops,
             M::LongestFieldExpiry,
+            M::SnapshotsYield,
         ]
     };
 }

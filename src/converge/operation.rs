@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::content::{Kind, Value, kind_of};
+use super::mutation::{Mutation, off};
 use crate::causality::{Dot, Hlc, SiteIx, Vector};
 use crate::command::effect::{Effect, SetExpiry};
 
@@ -48,7 +49,8 @@ impl Operation {
     /// Whether the other operation counts as seen by this one: it was, or it is a part of a snapshot and this one
     /// is concurrent with it and none.
     pub fn is_after(&self, other: &Operation) -> bool {
-        self.sees(other.dot) || (other.is_state() && !self.is_state() && !other.sees(self.dot))
+        let yields = || other.is_state() && !self.is_state() && !other.sees(self.dot);
+        self.sees(other.dot) || yields() && !off(Mutation::SnapshotsYield)
     }
 
     /// The order among concurrent operations: by time, ties by site; parts of snapshots come first.
