@@ -39,7 +39,7 @@ impl<'a> Cover<'a> {
         let mut cover = Cover::default();
         if off(Mutation::ObservedRemove) || off(Mutation::AddWins) {
             cover.beside = operations.to_vec();
-        } else if operations.iter().any(|op| op.is_state() && !op.tells_time()) {
+        } else if operations.iter().any(|op| op.tells_value()) {
             cover.beside = outside_states(operations);
         }
         let mut known = operations.iter().map(|op| kind_of(&op.effect)).filter(is_known);
@@ -139,8 +139,7 @@ impl ElementCover<'_, '_> {
 
 /// What no part of a snapshot has seen: the rest stands in that, and decides nothing about another one.
 pub(super) fn outside_states<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
-    let is_state = |op: &&&Operation| op.is_state() && !op.tells_time();
-    let states: Vec<&&Operation> = operations.iter().filter(is_state).collect();
+    let states: Vec<&&Operation> = operations.iter().filter(|op| op.tells_value()).collect();
     let is_inside = |op: &Operation| states.iter().any(|state| state.sees(op.dot));
     let outside = operations.iter().copied();
     outside.filter(|op| op.is_state() || !is_inside(op)).collect()

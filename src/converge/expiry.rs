@@ -1,5 +1,7 @@
 //! The register of the expiry time: the longest of those that nothing covers.
 
+use std::cell::LazyCell;
+
 use super::content::{Content, Expiry, Kind, kind_of};
 use super::cover::{join, outside_states};
 use super::mutation::{Mutation, off};
@@ -23,8 +25,9 @@ pub(super) fn register(base: &Content, operations: &[&Operation], enders: &[Oper
     let covering: Vec<&Operation> = set.chain(enders()).collect();
     let mut covered = None;
     covering.iter().for_each(|op| join(&mut covered, &op.past));
+    let outside = LazyCell::new(|| outside_states(operations));
     let is_covered = |op: &Operation| {
-        covered.as_ref().is_some_and(|past| past.includes(op.dot)) || op.is_state() && yields(op, operations)
+        covered.as_ref().is_some_and(|past| past.includes(op.dot)) || op.is_state() && yields(op, &outside)
     };
     let alive = setting.into_iter().filter(|(op, _)| !is_covered(op));
     alive
@@ -38,14 +41,13 @@ pub(super) fn register(base: &Content, operations: &[&Operation], enders: &[Oper
 
 /// Whether the time in a snapshot is none any more because of something that it has not seen: what says itself what
 /// becomes of the time, or of the key. What merely found no key there found what the snapshot holds.
-fn yields(state: &Operation, operations: &[&Operation]) -> bool {
+fn yields(state: &Operation, outside: &[&Operation]) -> bool {
     let is_known = |kind: Kind| !matches!(kind, Kind::Unknown | Kind::Other);
     let decides = |other: &&&Operation| {
         let (here, there) = (kind_of(&state.effect), kind_of(&other.effect));
         let differ = here != there && is_known(here) && is_known(there);
         expiry_of(&other.effect).is_some() || other.effect == Effect::Del || differ
     };
-    let outside = outside_states(operations);
     let mut deciding = outside.iter().filter(decides);
     deciding.any(|other| other.dot != state.dot && other.is_after(state))
 }

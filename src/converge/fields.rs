@@ -6,6 +6,7 @@
 //!
 //! A time that is not in [`Content::times`] is unknown where elements may be, else there is none.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -123,11 +124,12 @@ impl<'a> Around<'a> {
             return content.time(field);
         }
         covering.iter().for_each(|op| join(&mut covered, &op.past));
+        let outside = LazyCell::new(|| outside_states(touching));
         let is_covered = |op: &Operation| {
             let is_later = |other: &&Operation| ends(other) && other.dot != op.dot && other.is_after(op);
             self.cover.key_of(op)
                 || covered.as_ref().is_some_and(|past| past.includes(op.dot))
-                || op.is_state() && outside_states(touching).iter().any(is_later)
+                || op.is_state() && outside.iter().any(is_later)
         };
         let alive = touching.iter().filter(|op| !is_covered(op));
         alive

@@ -267,7 +267,8 @@ impl KeyState {
         list::name_elements(&mut op);
         let step = Step {
             is_mute: op.joint || op.is_conditional(),
-            as_it_came: Some(Rc::clone(&op.past)),
+            as_it_came: true,
+            spares: entries::trim_of(&op.effect).map(|_| (Rc::clone(&op.past), Vec::new())),
             // No other SET is ever without effect.
             is_conditional: op.is_conditional()
                 || matches!(op.effect, Effect::Set { .. })

@@ -113,7 +113,7 @@ impl Life {
     }
 
     fn note(&mut self, op: &Operation) {
-        self.has_state |= op.is_state() && !op.tells_time();
+        self.has_state |= op.tells_value();
         self.has_times |= matches!(op.effect, Effect::FieldExpire { .. });
         self.presence.note(op);
         self.has_reset |= tells_of_end(&op.effect, self.presence.kind());
@@ -362,7 +362,7 @@ impl Life {
         }
         let kind = self.presence.kind();
         self.has_times = left().any(|op| matches!(op.effect, Effect::FieldExpire { .. }));
-        self.has_state = left().any(|op| op.is_state() && !op.tells_time());
+        self.has_state = left().any(Operation::tells_value);
         self.has_reset = left().any(|op| tells_of_end(&op.effect, kind));
     }
 }

@@ -46,6 +46,11 @@ impl Operation {
         self.is_state() && matches!(self.effect, Effect::Expire { .. })
     }
 
+    /// Whether it tells what a key holds, as a part of a snapshot, and not of its expiry time alone.
+    pub fn tells_value(&self) -> bool {
+        self.is_state() && !self.tells_time()
+    }
+
     /// Whether the other operation counts as seen by this one: it was, or it is a part of a snapshot and this one
     /// is concurrent with it and none.
     pub fn is_after(&self, other: &Operation) -> bool {

@@ -233,11 +233,7 @@ impl Host {
         };
         let first = running.site.source().is_none();
         running.site.stream_begins(id, offset, db);
-        running.stream = Some(Stream {
-            offset,
-            buffer: BytesMut::new(),
-        });
-        self.keep_position();
+        self.read_from(offset);
         if first {
             self.force();
         }
@@ -263,12 +259,19 @@ impl Host {
             Err(error) => return Err(format!("site {}: {error}", self.at)),
         }
         self.database.told_until(told);
-        running.stream = Some(Stream {
-            offset: self.database.offset(),
-            buffer: BytesMut::new(),
-        });
-        self.keep_position();
+        self.read_from(self.database.offset());
         Ok(true)
+    }
+
+    /// The stream is up, and the engine knows where it begins.
+    fn read_from(&mut self, offset: u64) {
+        if let Some(running) = &mut self.running {
+            running.stream = Some(Stream {
+                offset,
+                buffer: BytesMut::new(),
+            });
+        }
+        self.keep_position();
     }
 
     /// The database dies; false where nothing in it would prove afterwards that it is whole, and it lives on.

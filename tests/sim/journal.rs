@@ -223,7 +223,7 @@ impl Logs {
             let is_time = row.is_some_and(|row| row.class == EffectClass::Expire);
             let tells_time = is_state && is_time && !is_behind;
             let logged = Logged {
-                db: batch.row(at).map_or(0, |row| usize::from(row.db)),
+                db: row.map_or(0, |row| usize::from(row.db)),
                 command: batch.command(at),
                 past: batch.past_of(at).entries().map(|(_, seq)| seq).collect(),
                 time: batch.time_of(at).0,

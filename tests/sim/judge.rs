@@ -12,8 +12,14 @@ pub fn judge(world: &World) -> Result<(), String> {
     if let Some(twice) = &world.book.borrow().twice {
         return Err(twice.clone());
     }
+    let has_ended = world.hosts.iter().any(|host| host.has_ended);
+    let mut sites = world.hosts.iter().filter_map(|host| host.running.as_ref());
+    if has_ended && sites.any(|running| running.site.converge().keys_waiting() > 0) {
+        // Only the site that has ended could tell.
+        return Ok(());
+    }
     equal_data(world)?;
-    if world.hosts.iter().any(|host| host.has_ended) {
+    if has_ended {
         // Its operator has to decide what becomes of it; until then the others remember what it may not have.
         return Ok(());
     }
@@ -50,13 +56,6 @@ fn equal_data(world: &World) -> Result<(), String> {
         return Ok(());
     };
     let others: Vec<&Host> = going.collect();
-    let mut sites = world.hosts.iter().filter_map(|host| host.running.as_ref());
-    if world.hosts.iter().any(|host| host.has_ended)
-        && sites.any(|running| running.site.converge().keys_waiting() > 0)
-    {
-        // Only the site that has ended could tell.
-        return Ok(());
-    }
     for (db, keys) in first.database.dbs.iter().enumerate() {
         let here = data(keys);
         for other in &others {

@@ -56,9 +56,9 @@ pub(super) struct Step {
     pub dot: Option<Dot>,
     /// That it has no effect tells nothing of the key: it is [joint](Operation::joint), or stands under a condition.
     pub is_mute: bool,
-    /// What it saw, when it is an operation as it came: the database may refuse it, or trim more than that.
-    pub as_it_came: Option<Rc<Vector>>,
-    /// Of a trim that is executed again: what it saw, and the others that it was told to leave.
+    /// It is an operation as it came: the database may refuse it.
+    pub as_it_came: bool,
+    /// Of a trim: what it saw, and the others that it is told to leave. The database may take more than that.
     pub spares: Option<(Rc<Vector>, Vec<Dot>)>,
     /// Without effect it has yet to be executed: a condition stands in it, and none does in a replay.
     pub is_conditional: bool,
@@ -71,7 +71,7 @@ impl Step {
             effect,
             dot: None,
             is_mute: false,
-            as_it_came: None,
+            as_it_came: false,
             spares: None,
             is_conditional: false,
         }
@@ -83,7 +83,7 @@ impl Step {
             effect: op.effect.clone(),
             dot: Some(op.dot),
             is_mute: false,
-            as_it_came: None,
+            as_it_came: false,
             spares: None,
             is_conditional: false,
         }
@@ -161,23 +161,15 @@ impl Actual {
     }
 
     /// The trace after an operation of ours. An entry that was refused as it came is still to be put in its place; a
-    /// trim as it came may have taken more than it saw.
+    /// trim may have taken what it had neither seen nor been told to leave.
     fn extend_by(&mut self, step: &Step, dot: Dot, effective: bool) {
-        if let Some(past) = &step.as_it_came {
-            if matches!(step.effect, Effect::StreamAdd { .. }) && !effective {
-                return;
-            }
-            let is_unseen = |(_, done): &(Root, Vec<Dot>)| done.iter().any(|dot| !past.includes(*dot));
-            if entries::trim_of(&step.effect).is_some() && self.trace.as_ref().is_some_and(is_unseen) {
-                self.trace = None;
-                return;
-            }
+        if step.as_it_came && matches!(step.effect, Effect::StreamAdd { .. }) && !effective {
+            return;
         }
-        // A client's entry that it met was not spared.
         let meets = |(past, spared): &(Rc<Vector>, Vec<Dot>)| {
             let is_met = |dot: &Dot| !past.includes(*dot) && !spared.contains(dot);
-            let mut traces = self.trace.iter();
-            traces.any(|(_, done)| done.iter().any(is_met))
+            let trace = self.trace.as_ref();
+            trace.is_some_and(|(_, done)| done.iter().any(is_met))
         };
         match step.spares.as_ref().is_some_and(meets) {
             true => self.trace = None,

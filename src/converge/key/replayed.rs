@@ -194,25 +194,20 @@ impl KeyState {
     /// `in_order`, nothing of what stands behind it has been executed. A pop of several elements is several commands.
     fn again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Vec<(Bytes, Step)> {
         let op = &self.operations[at];
+        let beside = || {
+            let others = canonical.order.iter();
+            let others = others.take_while(move |&&other| !in_order || other != at);
+            others.map(|&other| &self.operations[other])
+        };
         // What a reset took is not there, though an entry with its id may be that is to go.
         let kept = || {
-            let others = canonical.order.iter();
-            let beside = others.take_while(|&&other| !in_order || other != at);
-            let beside = beside.map(|&other| &self.operations[other]);
             let state = self.state_at(canonical.root);
             let shipped = |other: &&Operation| state.is_some_and(|state| state.sees(other.dot));
-            entries::unseen(op, beside.chain(self.operations.iter().filter(shipped)))
+            entries::unseen(op, beside().chain(self.operations.iter().filter(shipped)))
         };
-        let spares = entries::trim_of(&op.effect).map(|_| {
-            let others = canonical
-                .order
-                .iter()
-                .take_while(|&&other| !in_order || other != at);
-            let dots = others.map(|&other| self.operations[other].dot);
-            (Rc::clone(&op.past), dots.collect())
-        });
+        let spared = |_| (Rc::clone(&op.past), beside().map(|other| other.dot).collect());
         let step = Step {
-            spares,
+            spares: entries::trim_of(&op.effect).map(spared),
             ..Step::of(op)
         };
         let placed = || {

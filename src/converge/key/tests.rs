@@ -16,12 +16,22 @@ const MEANS: Means = Means {
     field_times: FieldTimes::Whole,
 };
 
-/// An operation of a site: its number, its past, its time, its command.
-pub fn op(site: u8, seq: u64, past: [u64; 3], time: u64, text: &str) -> Operation {
+fn vector(seqs: [u64; 3]) -> Vector {
     let mut vector = Vector::zero(3);
     (0..)
-        .zip(past)
+        .zip(seqs)
         .for_each(|(at, upto)| vector.advance(SiteIx(at), upto));
+    vector
+}
+
+/// The same as a part of a snapshot.
+pub fn of_snapshot(mut op: Operation) -> Operation {
+    op.time = op.time.of_state();
+    op
+}
+
+/// An operation of a site: its number, its past, its time, its command.
+pub fn op(site: u8, seq: u64, past: [u64; 3], time: u64, text: &str) -> Operation {
     let words: Vec<Bytes> = text.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
     let mut raw = bytes::BytesMut::new();
     let args: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
@@ -32,7 +42,7 @@ pub fn op(site: u8, seq: u64, past: [u64; 3], time: u64, text: &str) -> Operatio
             site: SiteIx(site),
             seq,
         },
-        past: Rc::new(vector),
+        past: Rc::new(vector(past)),
         time: Hlc(time),
         effect: shares[0].effect.clone().unwrap(),
         raw: raw.freeze(),
@@ -100,10 +110,6 @@ fn a_push_whose_condition_did_not_hold_is_pushed_yet() {
 #[test]
 fn a_key_that_began_behind_a_flush_is_known_and_never_built_anew() {
     let mut key = key();
-    let of_snapshot = |mut op: Operation| {
-        op.time = op.time.of_state();
-        op
-    };
     key.executed(of_snapshot(op(0, 2, [1, 0, 0], 2, "HSET k f 1 g 2")));
     key.executed(op(0, 3, [2, 0, 0], 3, "HINCRBY k f 1"));
     let arrived = op(1, 1, [0; 3], 1, "HINCRBY k g 5");
@@ -234,12 +240,7 @@ fn increments_count_as_one_where_nothing_can_come_between() {
     }
     // This one has seen ten of the first site's, and none of the other's.
     key.executed(op(2, 1, [10, 0, 0], 90, "PEXPIREAT k 99999999999999"));
-    let mut stable = Vector::zero(3);
-    [30, 20, 1]
-        .into_iter()
-        .enumerate()
-        .for_each(|(site, seq)| stable.advance(SiteIx(site as u8), seq));
-    assert!(!key.prune(&stable));
+    assert!(!key.prune(&vector([30, 20, 1])));
     let counts = counts(&key);
     let sum = |site, delta: i64| {
         let of_site = counts.iter().filter(|(of, ..)| *of == site);
@@ -344,14 +345,10 @@ fn a_value_that_has_not_seen_a_delete_is_no_root() {
 /// Of the snapshots of two sites that did not see each other the later one counts; what its reset saw is not asked.
 #[test]
 fn the_value_in_a_snapshot_is_a_root_beside_the_reset_of_another_one() {
-    let of_state = |mut op: Operation| {
-        op.time = op.time.of_state();
-        op
-    };
     let operations = [
-        of_state(op(1, 1, [0; 3], 5, "DEL k")),
-        of_state(op(1, 2, [0, 1, 0], 6, "RESTORE k 0 payload")),
-        of_state(op(0, 1, [0; 3], 9, "DEL k")),
+        of_snapshot(op(1, 1, [0; 3], 5, "DEL k")),
+        of_snapshot(op(1, 2, [0, 1, 0], 6, "RESTORE k 0 payload")),
+        of_snapshot(op(0, 1, [0; 3], 9, "DEL k")),
         op(1, 3, [0, 2, 0], 7, "APPEND k b"),
     ];
     let found = canonical(&operations);
@@ -516,18 +513,11 @@ fn what_follows_a_value_is_settled_by_element_whether_the_value_is_remembered_or
     let value = op(1, 1, [0; 3], 1, "RESTORE k 0 payload");
     let count = op(0, 1, [0, 1, 0], 2, "HINCRBY k f 2");
     let write = op(1, 2, [0, 1, 0], 3, "HSET k f 10");
-    let stable = |seqs: [u64; 3]| {
-        let mut stable = Vector::zero(3);
-        (0..)
-            .zip(seqs)
-            .for_each(|(at, seq)| stable.advance(SiteIx(at), seq));
-        stable
-    };
     let mut early = key();
     [&value, &count]
         .into_iter()
         .for_each(|op| early.executed(op.clone()));
-    assert!(!early.prune(&stable([0, 1, 0])));
+    assert!(!early.prune(&vector([0, 1, 0])));
     early.delivered(write.clone());
     assert_eq!(commands(&early.reconcile(ME, 1, 0, MEANS)), ["HSET k f 12"]);
     let mut late = key();
@@ -537,10 +527,10 @@ fn what_follows_a_value_is_settled_by_element_whether_the_value_is_remembered_or
     late.delivered(write);
     assert_eq!(commands(&late.reconcile(ME, 1, 0, MEANS)), ["HSET k f 10"]);
     late.echoed(1, &took(&[true]));
-    assert!(!late.prune(&stable([1, 2, 0])));
+    assert!(!late.prune(&vector([1, 2, 0])));
     assert_eq!(commands(&late.reconcile(ME, 2, 0, MEANS)), ["HINCRBY k f 2"]);
     late.echoed(2, &took(&[true]));
-    assert!(late.prune(&stable([1, 2, 0])));
+    assert!(late.prune(&vector([1, 2, 0])));
 }
 
 /// The key's last member went at one site, and with it the time; another had added one by then.
@@ -554,17 +544,11 @@ fn a_time_that_a_removal_may_have_taken_is_told_by_who_has_it() {
     let repair = key.reconcile(ME, 1, 0, MEANS);
     assert!(repair.tells_time);
     key.echoed(1, &took(&[true]));
-    let mut stable = Vector::zero(3);
-    [1, 1, 0]
-        .into_iter()
-        .enumerate()
-        .for_each(|(site, seq)| stable.advance(SiteIx(site as u8), seq));
-    assert!(!key.prune(&stable), "it is being read");
+    assert!(!key.prune(&vector([1, 1, 0])), "it is being read");
     key.delivered(op(1, 2, [0, 1, 0], 1, "SREM k c"));
     assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), ["SREM k c"]);
     key.echoed(2, &took(&[true]));
-    let mut told = op(0, 2, [1, 2, 0], 3, "PEXPIREAT k 99999999999999");
-    told.time = told.time.of_state();
+    let told = of_snapshot(op(0, 2, [1, 2, 0], 3, "PEXPIREAT k 99999999999999"));
     key.shipped(told.clone());
     let repair = key.reconcile(ME, 3, 0, MEANS);
     assert_eq!(commands(&repair), ["PEXPIREAT k 99999999999999"]);

@@ -5,6 +5,7 @@ use crate::causality::{Dot, SiteIx};
 use crate::converge::content::Expiry;
 use crate::converge::evaluate::evaluate;
 use crate::converge::key::seen_by_rest;
+use crate::converge::key::tests::of_snapshot;
 
 fn op((site, seq): (u8, u64), past: [u64; 3], effect: Effect) -> Operation {
     let mut vector = Vector::zero(3);
@@ -96,14 +97,10 @@ fn a_delete_that_comes_late_is_in_the_past_of_what_saw_it() {
 
 /// A snapshot of a, whose key expires, and beside it what b did on nothing that it knew of.
 fn beside_a_snapshot(effect: Effect) -> [Expiry; 2] {
-    let of_state = |mut op: Operation| {
-        op.time = op.time.of_state();
-        op
-    };
     let snapshot = [
-        of_state(op((0, 1), [0; 3], Effect::Del)),
-        of_state(op((0, 2), [1, 0, 0], put(17.0))),
-        of_state(op((0, 3), [2, 0, 0], AT)),
+        of_snapshot(op((0, 1), [0; 3], Effect::Del)),
+        of_snapshot(op((0, 2), [1, 0, 0], put(17.0))),
+        of_snapshot(op((0, 3), [2, 0, 0], AT)),
     ];
     let other = [op((1, 1), [0; 3], effect)];
     let expiry = |first: &[Operation], then: &[Operation]| expiry(&[first, then].concat());

@@ -100,6 +100,13 @@ pub struct Record {
     pub is_lost: bool,
 }
 
+impl Record {
+    /// What was lost and nobody had read was executed for nobody.
+    pub fn is_void(&self) -> bool {
+        self.is_lost && self.is_untold
+    }
+}
+
 /// What a command sends to replicas.
 #[derive(Debug)]
 pub enum Sent {
@@ -206,12 +213,7 @@ impl Database {
     /// Dies, and starts again from an older file.
     pub fn fall_back(&mut self, dbs: Vec<Keyspace>, offset: u64) {
         self.dbs = dbs;
-        let lost = self
-            .history
-            .iter_mut()
-            .rev()
-            .take_while(|record| record.offset > offset);
-        lost.for_each(|record| record.is_lost = true);
+        self.behind(offset).for_each(|record| record.is_lost = true);
         self.crash();
     }
 
@@ -230,12 +232,12 @@ impl Database {
 
     /// A snapshot takes the place of everything behind this offset.
     pub fn told_until(&mut self, offset: u64) {
-        let untold = self
-            .history
-            .iter_mut()
-            .rev()
-            .take_while(|record| record.offset > offset);
-        untold.for_each(|record| record.is_untold = true);
+        self.behind(offset).for_each(|record| record.is_untold = true);
+    }
+
+    fn behind(&mut self, offset: u64) -> impl Iterator<Item = &mut Record> {
+        let records = self.history.iter_mut().rev();
+        records.take_while(move |record| record.offset > offset)
     }
 
     /// Runs commands of a client, as one transaction if so wanted.
@@ -300,7 +302,7 @@ impl Database {
                 db,
                 words,
                 unit: self.units,
-                offset: self.begin + self.stream.len() as u64,
+                offset: self.offset(),
                 is_untold: false,
                 is_lost: false,
             });

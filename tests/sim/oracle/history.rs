@@ -46,8 +46,7 @@ fn expected(database: &Database, sites: usize) -> Vec<Local> {
                 may_lack,
             });
         }
-        // What was lost and nobody had read was executed for nobody.
-        let kept = |record: &&Record| record.cause == Cause::Applied && !(record.is_lost && record.is_untold);
+        let kept = |record: &&Record| record.cause == Cause::Applied && !record.is_void();
         for record in records.iter().filter(kept) {
             if let Some((site, seq)) = marker(&record.words) {
                 past[site] = past[site].max(seq);
@@ -188,7 +187,7 @@ fn applied(site: usize, database: &Database, book: &Book, sites: usize) -> Resul
             continue;
         };
         last_unit = record.unit;
-        if record.cause != Cause::Applied || origin == site || record.is_lost && record.is_untold {
+        if record.cause != Cause::Applied || origin == site || record.is_void() {
             continue;
         }
         if seq <= executed[origin] {
