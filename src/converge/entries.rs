@@ -26,7 +26,7 @@ pub(super) use self::settled::{forget_oldest, settle, settled};
 use super::content::{Content, Expiry, Kind, TEXT, Value};
 use super::cover::Cover;
 use super::difference::{OutOfReach, begun};
-use super::evaluate::evaluate_value;
+use super::evaluate::{evaluate_value, is_reset};
 use super::mutation::{Mutation, off};
 use super::operation::Operation;
 use crate::command::effect::{Effect, Splice};
@@ -395,7 +395,11 @@ pub(super) fn replayed(op: &Operation, kept: impl FnOnce() -> Vec<Bytes>) -> Opt
             trim: Some(trim.clone()),
             ..Splice::default()
         })),
-        Effect::StreamRemove(_) => Some(op.effect.clone()),
+        Effect::StreamRemove(ids) => {
+            let kept = kept();
+            let seen = ids.iter().filter(|id| !kept.contains(id));
+            Some(Effect::StreamRemove(seen.cloned().collect()))
+        }
         _ => None,
     }
 }
@@ -411,11 +415,22 @@ pub(super) fn put_by(effect: &Effect) -> impl Iterator<Item = &Bytes> {
         .chain(many.into_iter().flatten().map(|(id, _)| id))
 }
 
-/// Entries of these that an operation has not seen.
-pub(super) fn unseen<'a>(op: &Operation, beside: impl Iterator<Item = &'a Operation>) -> Vec<Bytes> {
-    let is_own = |id: &Bytes| op.elements().any(|own| own == id);
+/// Entries of these that an operation has not seen. Of what a removal names, something else of `all` may have taken one;
+/// then another entry with its id may be there that is to go.
+pub(super) fn unseen<'a>(
+    op: &Operation,
+    beside: impl Iterator<Item = &'a Operation>,
+    all: &[Operation],
+) -> Vec<Bytes> {
+    let takes = |by: &Operation, id: &Bytes| is_reset(&by.effect) || by.overwrites_element(id);
+    let is_taken = |add: &Operation, id: &Bytes| all.iter().any(|by| takes(by, id) && by.sees(add.dot));
+    let is_beside = |other: &Operation, id: &Bytes| match &op.effect {
+        Effect::StreamAdd { id: own, .. } => own != id,
+        Effect::StreamRemove(ids) => ids.contains(id) && !is_taken(other, id),
+        _ => true,
+    };
     let ids = beside.filter_map(|other| match &other.effect {
-        Effect::StreamAdd { id, .. } if !op.sees(other.dot) && !is_own(id) => Some(id.clone()),
+        Effect::StreamAdd { id, .. } if !op.sees(other.dot) && is_beside(other, id) => Some(id.clone()),
         _ => None,
     });
     ids.collect::<BTreeSet<Bytes>>().into_iter().collect()

@@ -219,6 +219,10 @@ fn of_stream(key: &[u8], effect: &Effect) -> Bytes {
         Effect::StreamRemove(ids) => {
             words.extend([b"XDEL".to_vec(), key.to_vec()]);
             words.extend(ids.iter().map(id_text));
+            if ids.is_empty() {
+                // The command takes one at least, and no entry has this one.
+                words.push(text_of((0, 0)));
+            }
         }
         Effect::StreamSplice(splice) => {
             let script = SPLICE.trim_end().as_bytes().to_vec();

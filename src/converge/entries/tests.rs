@@ -298,10 +298,25 @@ fn a_replayed_trim_leaves_what_it_did_not_see() {
     let other = op(1, 1, [0, 0], add(4, "b"));
     let trim = op(0, 1, [0, 0], longest(2));
     let all = [other, trim.clone()];
-    let Some(Effect::StreamSplice(splice)) = replayed(&trim, || unseen(&trim, all.iter())) else {
+    let Some(Effect::StreamSplice(splice)) = replayed(&trim, || unseen(&trim, all.iter(), &all)) else {
         panic!("no splice")
     };
     assert_eq!(splice.kept, [id(4)]);
+}
+
+#[test]
+fn a_replayed_removal_takes_nothing_that_it_did_not_see() {
+    let own = op(0, 1, [0, 0], add(4, "a"));
+    let other = op(1, 1, [0, 0], add(4, "b"));
+    let removal = op(0, 2, [1, 0], Effect::StreamRemove(vec![id(4), id(3)]));
+    let left = |beside: &[Operation]| replayed(&removal, || unseen(&removal, beside.iter(), beside));
+    let alone = [own.clone(), removal.clone()];
+    assert_eq!(left(&alone), Some(removal.effect.clone()));
+    let with = [own.clone(), other.clone(), removal.clone()];
+    assert_eq!(left(&with), Some(remove(3)));
+    // Somebody else took that one, and what is there by its id was seen.
+    let taken = [own, other, removal.clone(), op(1, 2, [0, 1], remove(4))];
+    assert_eq!(left(&taken), Some(removal.effect.clone()));
 }
 
 /// Which of these are base once so much is stable at both sites.

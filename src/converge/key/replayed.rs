@@ -203,7 +203,8 @@ impl KeyState {
         let kept = || {
             let state = self.state_at(canonical.root);
             let shipped = |other: &&Operation| state.is_some_and(|state| state.sees(other.dot));
-            entries::unseen(op, beside().chain(self.operations.iter().filter(shipped)))
+            let beside = beside().chain(self.operations.iter().filter(shipped));
+            entries::unseen(op, beside, &self.operations)
         };
         let spared = |_| (Rc::clone(&op.past), beside().map(|other| other.dot).collect());
         let step = Step {
