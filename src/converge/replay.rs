@@ -49,7 +49,7 @@ pub struct Canonical {
 /// of their own (see [`expiry`](super::expiry)) and left out, too, and so is what tells of another operation.
 pub fn canonical(operations: &[Operation]) -> Canonical {
     let state = root_state(operations);
-    let reset = joined_resets(operations);
+    let reset = joined(resets(operations));
     let is_left = |op: &Operation| {
         let is_value = !matches!(
             op.effect,
@@ -59,12 +59,15 @@ pub fn canonical(operations: &[Operation]) -> Canonical {
             && !state.is_some_and(|state| state.sees(op.dot))
             && !reset.as_ref().is_some_and(|past| past.includes(op.dot))
     };
-    // A pop has no place in it either, if what it took is gone with that.
+    // A pop has no place in it either, if what it took is gone with one that it had not seen.
     let is_empty = root_of(operations, state) == Root::Empty;
-    let gone = reset.as_ref().filter(|_| is_empty);
+    let is_gone = |op: &Operation| {
+        let unseen = || resets(operations).filter(|reset| !op.sees(reset.dot));
+        let is_pop = matches!(op.effect, Effect::ListPop { .. });
+        is_empty && is_pop && joined(unseen()).is_some_and(|past| took_only(op, &past))
+    };
     let remaining = (0..operations.len())
-        .filter(|&at| is_left(&operations[at]))
-        .filter(|&at| !gone.is_some_and(|past| took_only(&operations[at], past)))
+        .filter(|&at| is_left(&operations[at]) && !is_gone(&operations[at]))
         .collect();
     let mut order = sort(operations, remaining);
     // What several took is taken once.
@@ -102,14 +105,16 @@ fn root_of(operations: &[Operation], state: Option<&Operation>) -> Root {
     }
 }
 
-/// What some DEL or SET has seen.
-fn joined_resets(operations: &[Operation]) -> Option<Vector> {
-    let mut joined = None;
-    let resets = |op: &&Operation| matches!(op.effect, Effect::Del | Effect::Set { .. });
+fn resets(operations: &[Operation]) -> impl Iterator<Item = &Operation> {
     operations
         .iter()
-        .filter(resets)
-        .for_each(|op| join(&mut joined, &op.past));
+        .filter(|op| matches!(op.effect, Effect::Del | Effect::Set { .. }))
+}
+
+/// What some of these have seen.
+fn joined<'a>(operations: impl Iterator<Item = &'a Operation>) -> Option<Vector> {
+    let mut joined = None;
+    operations.for_each(|op| join(&mut joined, &op.past));
     joined
 }
 

@@ -313,6 +313,18 @@ fn a_pop_that_has_not_seen_a_del_takes_nothing_that_survives_it() {
 }
 
 #[test]
+fn a_pop_behind_a_del_is_replayed_whatever_comes_behind_it() {
+    let mut key = key();
+    key.delivered(op(0, 1, [0; 3], 1, "DEL k"));
+    key.delivered(op(0, 2, [1, 0, 0], 2, "RPUSH k e"));
+    key.delivered(op(0, 3, [2, 0, 0], 3, "LPOP k"));
+    key.delivered(op(0, 4, [3, 0, 0], 4, "APPEND k x"));
+    key.delivered(op(0, 5, [4, 0, 0], 5, "SETBIT k 67 1"));
+    let want = ["DEL k", "RPUSH k e", "LPOP k 1", "APPEND k x", "SETBIT k 67 1"];
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS))[..5], want);
+}
+
+#[test]
 fn a_list_that_does_not_tell_its_base_is_shipped() {
     let mut key = key();
     key.executed(op(0, 1, [0; 3], 3, "LPOP k 2"));
