@@ -432,6 +432,7 @@ impl KeyState {
             |op: &&Operation| matches!(&op.effect, Effect::StreamAdd { id, .. } if refused.contains(id));
         let ops = self.operations.iter().filter(is_refused);
         self.pending.extend(ops.map(|op| op.dot));
+        self.pending.extend(self.held.left(txn, took));
         self.held.echoed(txn, took);
     }
 

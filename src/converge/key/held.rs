@@ -77,6 +77,12 @@ impl Step {
         }
     }
 
+    /// Whether it has yet to be executed where it had no effect: under no condition, or by a script that puts an entry in
+    /// its place.
+    fn may_be_left(&self) -> bool {
+        self.is_conditional || self.as_it_came && matches!(self.effect, Effect::StreamAdd { .. })
+    }
+
     /// An operation, executed for its key alone.
     pub fn of(op: &Operation) -> Step {
         Step {
@@ -160,12 +166,8 @@ impl Actual {
         self.popped.forget();
     }
 
-    /// The trace after an operation of ours. An entry that was refused as it came is still to be put in its place; a
-    /// trim may have taken what it had neither seen nor been told to leave.
-    fn extend_by(&mut self, step: &Step, dot: Dot, effective: bool) {
-        if step.as_it_came && matches!(step.effect, Effect::StreamAdd { .. }) && !effective {
-            return;
-        }
+    /// The trace after an operation of ours. A trim may have taken what it had neither seen nor been told to leave.
+    fn extend_by(&mut self, step: &Step, dot: Dot) {
         let meets = |(past, spared): &(Rc<Vector>, Vec<Dot>)| {
             let is_met = |dot: &Dot| !past.includes(*dot) && !spared.contains(dot);
             let trace = self.trace.as_ref();
@@ -199,12 +201,12 @@ impl Actual {
             self.popped.executed(&step.effect, dot, form, took);
             self.content = content;
             match step.dot {
-                Some(_) if !took && step.is_conditional => {}
+                Some(_) if !took && step.may_be_left() => {}
                 Some(dot) => {
                     if !took && matches!(step.effect, Effect::ListPop { .. }) {
                         self.void.insert(dot);
                     }
-                    self.extend_by(step, dot, took);
+                    self.extend_by(step, dot);
                 }
                 None if (flight.restart.as_ref()).is_some_and(|restart| at < restart.steps) => {}
                 None if matches!(step.effect, Effect::Expire { .. }) => {}
@@ -322,6 +324,14 @@ impl Held {
         self.in_flight = left;
         let steps = gone.into_iter().flat_map(|flight| flight.steps);
         steps.filter_map(|step| step.dot).collect()
+    }
+
+    /// Operations in this transaction that came back without effect and have yet to be executed.
+    pub fn left(&self, txn: TxnId, took: &[Took]) -> Vec<Dot> {
+        let flights = self.in_flight.iter().filter(|flight| flight.txn == txn);
+        let steps = flights.flat_map(|flight| &flight.steps).zip(took);
+        let left = steps.filter(|(step, took)| !took.effect && step.may_be_left());
+        left.filter_map(|(step, _)| step.dot).collect()
     }
 
     /// Entries that repairs in this transaction were to put in a stream, and did not.

@@ -410,6 +410,21 @@ fn a_trim_is_asked_again_once_what_it_could_not_be_asked_beside_is_gone() {
 
 /// What another site's trim left of the list is not known, but the own database had nothing that it could trim.
 #[test]
+fn an_entry_that_was_refused_as_it_came_is_put_in_its_place_before_the_value_is_read() {
+    let mut key = key();
+    key.submitted(op(1, 1, [0; 3], 1, "XTRIM k MAXLEN 3"), 1);
+    key.submitted(op(1, 2, [0, 1, 0], 2, "XADD k 5-0 f b"), 2);
+    key.executed(op(0, 1, [0; 3], 3, "XADD k 9-0 f a"));
+    key.echoed(1, &took(&[true]));
+    key.echoed(2, &took(&[false]));
+    // Of what the trim took there one had no name and should be there, so the stream is sent.
+    let repair = key.reconcile(ME, 3, 0, MEANS);
+    assert!(repair.ship_state);
+    let put = commands(&repair);
+    assert!(put.len() == 1 && put[0].starts_with("EVAL"), "{put:?}");
+}
+
+#[test]
 fn a_pop_that_emptied_a_list_which_began_here_is_told_of() {
     let mut key = key();
     key.executed(op(0, 1, [0; 3], 2, "DEL k"));
