@@ -451,7 +451,7 @@ impl World {
         keys.sort_unstable();
         keys.dedup();
         if let Some(dot) = txn.marker {
-            let time = self.book.operations[&dot].1.time;
+            let time = self.book.operations[&dot].1.time.written();
             let site = &mut self.sites[at];
             site.observed.advance(dot.site, dot.seq);
             site.clock.absorb(time);
