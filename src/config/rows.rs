@@ -359,7 +359,8 @@ pub static ROWS: &[Row] = &[
         Some("256 MiB"),
         size(0, TIB, |d, v| d.log.slack_bytes = v),
         "How much is kept behind the point that every site has passed, so that a site whose log lost its end, \
-         or was put back from an older copy, gets it from there.",
+         or was put back from an older copy, gets it from there, and a database that came back older than it was what \
+         it lost.",
     ),
     row(
         "log.sync",

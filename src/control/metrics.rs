@@ -99,6 +99,12 @@ const ENGINE: &[Row<StatusView>] = &[
         |v| v.window.waiting_ms_max,
     ),
     (
+        "syncer_keys_healing",
+        "Keys that the database lost writes to, and that get another site's value.",
+        Kind::Gauge,
+        |v| v.window.keys_healing,
+    ),
+    (
         "syncer_log_bytes",
         "What the logs take on disk.",
         Kind::Gauge,

@@ -55,6 +55,7 @@ fn view() -> StatusView {
             keys_in_conflict: 2,
             keys_waiting: 1,
             waiting_ms_max: 1500,
+            keys_healing: 0,
         },
         log: LogView {
             bytes: 3 << 19,

@@ -157,6 +157,9 @@ pub struct WindowView {
     pub keys_waiting: u64,
     /// How long the longest of them has been waiting.
     pub waiting_ms_max: u64,
+    /// Of these, keys that the database lost writes to: they get another site's value.
+    #[cfg_attr(feature = "io", serde(default))]
+    pub keys_healing: u64,
 }
 
 /// The logs of all origins.

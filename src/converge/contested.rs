@@ -41,6 +41,7 @@ struct Sums {
     keys: usize,
     operations: usize,
     waiting: usize,
+    healing: usize,
 }
 
 /// The keys in conflict, by fingerprint.
@@ -67,6 +68,7 @@ impl Sums {
                 .iter()
                 .filter(|state| state.waiting_for().is_some())
                 .count(),
+            healing: states.iter().filter(|state| state.is_healing()).count(),
         }
     }
 
@@ -74,6 +76,7 @@ impl Sums {
         self.keys = self.keys - before.keys + after.keys;
         self.operations = self.operations - before.operations + after.operations;
         self.waiting = self.waiting - before.waiting + after.waiting;
+        self.healing = self.healing - before.healing + after.healing;
     }
 }
 
@@ -91,6 +94,11 @@ impl Contested {
     /// Keys that wait for another site.
     pub fn waiting(&self) -> usize {
         self.sums.waiting
+    }
+
+    /// Keys whose value is older here than it was.
+    pub fn healing(&self) -> usize {
+        self.sums.healing
     }
 
     /// Since when the key has been waiting that waits longest, Unix milliseconds.

@@ -198,18 +198,26 @@ impl Converge {
         self.conflicts.waiting()
     }
 
+    /// Keys whose value is older here than it was, and which are not whole again.
+    pub fn keys_healing(&self) -> usize {
+        self.conflicts.healing()
+    }
+
     /// Since when the key has been waiting that waits longest, Unix milliseconds.
     pub fn waiting_since_ms(&self) -> Option<u64> {
         self.conflicts.waiting_since_ms()
     }
 
-    /// Keys that have waited for another site's value for so long that it should be reminded, with that site.
-    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
+    /// Keys that have waited for another site's value for so long that it should be reminded, with that site; so many at
+    /// most, the others are due still.
+    pub fn reminders(&mut self, after_ms: u64, most: usize) -> Vec<(SiteIx, u32, Bytes)> {
         let now_ms = self.now_ms;
         let mut due = Vec::new();
         self.conflicts.change_waiting(|_, key| {
-            let site = key.is_due(now_ms, after_ms);
-            due.extend(site.map(|site| (site, key.db(), key.key().clone())));
+            if due.len() < most {
+                let site = key.is_due(now_ms, after_ms);
+                due.extend(site.map(|site| (site, key.db(), key.key().clone())));
+            }
         });
         due
     }

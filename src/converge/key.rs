@@ -4,7 +4,9 @@
 //! and gives the difference. A write that raced with ours is found at the echo and repaired; a repair that
 //! raced is repaired again.
 
+mod flushed;
 mod fold;
+mod healing;
 mod held;
 mod listed;
 mod popped;
@@ -18,6 +20,7 @@ use bytes::Bytes;
 
 #[cfg(test)]
 pub(super) use self::fold::seen_by_rest;
+use self::healing::Healing;
 pub use self::held::Took;
 use self::held::{Actual, Flight, Held, Restart, Step};
 use self::listed::Listed;
@@ -75,6 +78,8 @@ pub struct KeyState {
     fold_next: Option<Vector>,
     /// An earlier run may have passed over operations of others, because the key waited for a value.
     doubtful: bool,
+    /// The database came back older than it was.
+    healing: Option<Healing>,
     /// Delivered, and neither submitted nor made up for by a repair.
     pending: BTreeSet<Dot>,
     losses: Vec<Loss>,
@@ -136,6 +141,7 @@ impl KeyState {
             fold_at: 0,
             fold_next: None,
             doubtful: false,
+            healing: None,
             pending: BTreeSet::new(),
             losses: Vec::new(),
         }
@@ -187,6 +193,9 @@ impl KeyState {
     /// values the latest counts, and what it has not seen is replayed on it. A site that cannot tell what is in its own
     /// value asks for another one's instead, unless that is the one `by` which it was demanded, or an operator wants it.
     pub fn demand_state(&mut self, by: Option<SiteIx>) {
+        if by.is_none() {
+            self.end_healing();
+        }
         self.demanded = true;
         self.demanded_by = by;
     }
@@ -288,67 +297,8 @@ impl KeyState {
     pub fn delivered(&mut self, mut op: Operation) {
         list::name_elements(&mut op);
         self.pending.insert(op.dot);
+        self.heal_with(&op);
         self.add(op);
-    }
-
-    /// Adds an operation that emptied the whole database before this key came into conflict by what `arrived`.
-    /// What it saw of the key went then; what followed it stands on nothing.
-    pub fn flushed_before(&mut self, flush: Operation, arrived: Dot) {
-        let flying: Vec<Dot> = self
-            .held
-            .in_flight()
-            .iter()
-            .flat_map(|flight| flight.steps.iter().filter_map(|step| step.dot))
-            .collect();
-        let trace = self.held.actual().trace.as_ref();
-        let told = trace.map(|(root, done)| (root.state(), done.iter().copied().collect::<BTreeSet<Dot>>()));
-        // What a repair on its way stands for has not been executed, and a trace tells of no removal and no time.
-        let is_told = |op: &Operation| {
-            told.as_ref().is_none_or(|(root, done)| {
-                matches!(op.effect, Effect::Del | Effect::Expire { .. })
-                    || *root == Some(op.dot)
-                    || done.contains(&op.dot)
-            })
-        };
-        let is_missing = |dot: &Dot| *dot == arrived || flying.contains(dot) || self.pending.contains(dot);
-        let executed = |op: &&Operation| !is_missing(&op.dot) && is_told(op);
-        let mut known = self.operations.iter().filter(executed).peekable();
-        // Where all that is known followed the flush, and no repair of ours did, the key began with the first of them.
-        let follows = known.peek().is_some()
-            && matches!(self.held.actual().trace, Some((Root::Base, _)))
-            && known.clone().all(|op| op.sees(flush.dot));
-        // What a DEL took was gone before, and what came behind it need not be told in operations alone: repairs may.
-        let has_taken = known.any(|op| op.effect != Effect::Del && flush.sees(op.dot));
-        let stay = || {
-            self.operations
-                .iter()
-                .filter(executed)
-                .filter(|op| !flush.sees(op.dot))
-        };
-        // Of what an earlier run executed it is not known whether it did; what was taken is gone all the same.
-        let is_known = !self.doubtful || has_taken && stay().next().is_none();
-        if (follows || has_taken) && is_known {
-            let mut actual = Actual {
-                content: Content::absent(),
-                trace: Some((Root::Empty, Vec::new())),
-                ..Actual::base()
-            };
-            stay().for_each(|op| actual.execute(op));
-            *self.held.actual_mut() = actual;
-        }
-        self.add(flush);
-    }
-
-    /// Whether this operation, which emptied the whole database, has seen more of the key than that it was deleted.
-    pub fn was_emptied_by(&self, flush: &Operation) -> bool {
-        let mut operations = self.operations.iter();
-        operations.any(|op| op.effect != Effect::Del && flush.sees(op.dot))
-    }
-
-    /// Whether it is among the operations, or what takes its place.
-    pub fn knows_flush(&self, flush: &Operation) -> bool {
-        let is_known = |op: &Operation| op.dot == flush.dot || op.supersedes(flush);
-        self.operations.iter().any(is_known)
     }
 
     fn add(&mut self, mut op: Operation) {
@@ -433,6 +383,7 @@ impl KeyState {
         let ops = self.operations.iter().filter(is_refused);
         self.pending.extend(ops.map(|op| op.dot));
         self.pending.extend(self.held.left(txn, took));
+        self.healed_in(txn);
         self.held.echoed(txn, took);
     }
 
@@ -489,6 +440,19 @@ impl KeyState {
                 ..Repair::default()
             };
         }
+        if let Some(site) = self.heals_by() {
+            self.waiting_for = Some(site);
+            return Repair::default();
+        }
+        let Some(begun) = self.begin_healed(txn) else {
+            return self.compare_whole(me, txn, means);
+        };
+        let mut repair = self.compare_whole(me, txn, means);
+        repair.commands.splice(0..0, begun.commands);
+        repair
+    }
+
+    fn compare_whole(&mut self, me: SiteIx, txn: TxnId, means: Means) -> Repair {
         let may_script = means.may_script;
         self.learn_what_was_told();
         self.fold_as_put_off();

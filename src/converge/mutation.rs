@@ -46,11 +46,13 @@ pub enum Mutation {
     LongestFieldExpiry,
     /// What a snapshot holds yields to what it has not seen.
     SnapshotsYield,
+    /// A database that came back older than it was gets back what it lost.
+    Heals,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 20] = {
+    pub const ALL: [Mutation; 21] = {
         use Mutation as M;
         [
             M::SetLatestWins,
@@ -73,6 +75,7 @@ impl Mutation {
             M::ToldPops,
             M::LongestFieldExpiry,
             M::SnapshotsYield,
+            M::Heals,
         ]
     };
 }

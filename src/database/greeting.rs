@@ -65,13 +65,41 @@ impl GreetingError {
     }
 }
 
+/// A history that the database's own goes on from: it was a replica of it, or was started from a file of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// The replication id of its own history, 40 hexadecimal digits (`master_replid`).
+    pub id: String,
+    /// The one before (`master_replid2`).
+    pub before: String,
+    /// The last offset that both have (`second_repl_offset`, which names the first that the one before does not have).
+    pub end: u64,
+}
+
+impl Lineage {
+    /// Reads `INFO replication`; `None` for a replica, and where there was no history before.
+    pub fn parse(info: &str) -> Option<Lineage> {
+        let field = |name| field(info, name);
+        field("role").filter(|role| *role == "master")?;
+        let first_without: u64 = field("second_repl_offset")?.parse().ok()?;
+        Some(Lineage {
+            id: field("master_replid")?.to_owned(),
+            before: field("master_replid2")?.to_owned(),
+            end: first_without.checked_sub(1)?,
+        })
+    }
+}
+
+/// A line of INFO.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = info.lines();
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+}
+
 impl ServerInfo {
     /// Reads `INFO server`.
     pub(super) fn parse(info: &str) -> Option<ServerInfo> {
-        let field = |name: &str| {
-            info.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
-        };
+        let field = |name| field(info, name);
         let (product, version) = match field("valkey_version") {
             Some(version) => ("valkey", version),
             None => ("redis", field("redis_version")?),
@@ -100,6 +128,25 @@ mod tests {
         let valkey = ServerInfo::parse(valkey).unwrap();
         assert_eq!((valkey.product.as_str(), valkey.version), ("valkey", (8, 1, 0)));
         assert!(ServerInfo::parse("hello").is_none());
+    }
+
+    #[test]
+    fn reads_the_history_before() {
+        let (id, before) = ("a".repeat(40), "b".repeat(40));
+        let info = |role, end| {
+            format!(
+                "# Replication\r\nrole:{role}\r\nmaster_replid:{id}\r\nmaster_replid2:{before}\r\n\
+                 master_repl_offset:900\r\nsecond_repl_offset:{end}\r\n"
+            )
+        };
+        let lineage = Lineage::parse(&info("master", "101")).unwrap();
+        assert_eq!(
+            (lineage.id, lineage.before, lineage.end),
+            (id.clone(), before.clone(), 100)
+        );
+        assert_eq!(Lineage::parse(&info("master", "-1")), None);
+        assert_eq!(Lineage::parse(&info("slave", "101")), None);
+        assert_eq!(Lineage::parse("# Replication\r\nrole:master\r\n"), None);
     }
 
     #[test]

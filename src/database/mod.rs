@@ -15,6 +15,6 @@ mod secret;
 mod url;
 
 #[cfg(feature = "io")]
-pub use greeting::{GreetingError, ServerInfo};
+pub use greeting::{GreetingError, Lineage, ServerInfo};
 pub use secret::Secret;
 pub use url::{Url, UrlError};

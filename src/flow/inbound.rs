@@ -82,12 +82,14 @@ impl<J: Journal> Site<J> {
         if self.converge.is_dirty() {
             self.settle_now();
         }
+        self.end_healing();
     }
 
     /// Keys whose value this site has waited for in vain for so many milliseconds: their names, for a reminder to
-    /// the site that is to send it.
-    pub fn reminders(&mut self, after_ms: u64) -> Vec<(SiteIx, u32, Bytes)> {
-        self.converge.reminders(after_ms)
+    /// the site that is to send it; so many at most.
+    pub fn reminders(&mut self, after_ms: u64, most: usize) -> Vec<(SiteIx, u32, Bytes)> {
+        self.heal_by_connected();
+        self.converge.reminders(after_ms, most)
     }
 
     /// Another site waits for a key's value: it is read and becomes an operation of this site.

@@ -13,6 +13,7 @@ mod check;
 mod dumps;
 mod echoes;
 mod events;
+mod healing;
 mod history;
 mod inbound;
 mod journal;
@@ -30,6 +31,7 @@ mod told;
 mod txn;
 
 pub use check::RowFault;
+pub use healing::HealError;
 pub use journal::{Journal, JournalError};
 pub use outbound::{Stop, StreamError};
 pub use peers::{Ack, PeerState};

@@ -157,6 +157,9 @@ impl<J: Journal> Site<J> {
     pub fn needed_from(&mut self) -> Vector {
         let stable = self.peers.stability.stable().clone();
         let mut needed = self.rebuild_from(&stable);
+        if let Some(from) = self.healing() {
+            needed.meet(from);
+        }
         let mut held = Vector::zero(self.roster.count());
         for origin in self.roster.all() {
             held.advance(origin, self.peers.held_by_all(self.me, origin));

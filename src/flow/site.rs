@@ -112,10 +112,14 @@ pub struct Site<J> {
     pub(super) counters: Counters,
     pub(super) marks: Marks,
     pub(super) restore: Restore,
+    /// Behind which point the database has lost what it held, while that is being made good.
+    pub(super) healing: Option<Vector>,
 }
 
 /// What holds the settled point back until an earlier run's repairs are known.
 pub(super) const RECOVERING: TxnId = TxnId::MAX - 1;
+/// What holds it back while keys are older here than they were.
+pub(super) const HEALING: TxnId = TxnId::MAX - 3;
 /// What holds the settled point back while keys wait for a right of the database's user.
 const SCRIPTLESS: TxnId = TxnId::MAX - 2;
 /// With a transaction's number: what holds it back for keys that are put off until that has come back.
@@ -173,6 +177,7 @@ impl<J: Journal> Site<J> {
             counters: Counters::default(),
             marks: Marks::default(),
             restore: Restore::new(sites),
+            healing: None,
             roster,
         }
     }

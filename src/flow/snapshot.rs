@@ -301,6 +301,11 @@ impl<J: Journal> Site<J> {
         if !self.settings.propagate_flush {
             return Err(SnapshotError::FlushIgnored);
         }
+        if self.healing.is_some() {
+            return Err(SnapshotError::Unproved {
+                why: "it had come back older than it was before, and has not got back yet all that it lost",
+            });
+        }
         let mut holds = Vector::zero(self.roster.count());
         for marker in &snapshot.markers {
             if let Some(site) = self.roster.find(marker.origin).filter(|site| *site != self.me) {

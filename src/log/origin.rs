@@ -1,5 +1,7 @@
 //! The log of one origin.
 
+mod positions;
+
 use bytes::Bytes;
 
 use super::disk::Disk;

@@ -113,6 +113,26 @@ fn check(log: &mut OriginLog<Memory>, first: u64, last: u64) {
     assert_eq!(log.read_batch(0).unwrap(), None);
 }
 
+/// A database that came back older than it was goes on from a place that the last position is behind.
+#[test]
+fn an_earlier_position_is_found() {
+    let disk = filled(40);
+    let (mut log, _) = open(&disk).unwrap();
+    let before = |seq: u64| {
+        move |body: &[u8]| {
+            let text = std::str::from_utf8(body).unwrap();
+            text.strip_prefix("at ").unwrap().parse::<u64>().unwrap() <= seq
+        }
+    };
+    for (seq, found) in [(40, "at 39"), (39, "at 39"), (38, "at 36"), (5, "at 3")] {
+        assert_eq!(log.newest_position(before(seq)).unwrap().unwrap(), found);
+    }
+    assert_eq!(log.newest_position(before(2)).unwrap(), None);
+    log.trim(20).unwrap();
+    assert_eq!(log.newest_position(before(3)).unwrap(), None);
+    check(&mut log, 30, 40);
+}
+
 #[test]
 fn what_was_appended_is_found_after_reopening() {
     let disk = filled(40);

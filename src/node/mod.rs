@@ -16,6 +16,7 @@ mod conflicts;
 mod connections;
 mod doorway;
 mod guest;
+mod healing;
 pub mod identity;
 mod joining;
 mod links;

@@ -6,14 +6,14 @@ use crate::control::Response;
 
 /// A site is reminded of a value that it owes after so long, and again as long after that.
 const REMIND_AFTER_MS: u64 = 10_000;
-/// Most keys that a site is reminded of at once.
-const REMINDERS_MAX: usize = 256;
+/// Most keys that are asked for at once, a second before the next.
+const REMINDERS_MAX: usize = 16_384;
 
 /// Reminds the sites whose values keys have been waiting for.
 pub(super) fn remind(shared: &Shared) {
     let mut node = shared.node.borrow_mut();
     node.site.set_time(now_unix_ms());
-    let due = node.site.reminders(REMIND_AFTER_MS);
+    let due = node.site.reminders(REMIND_AFTER_MS, REMINDERS_MAX);
     if due.is_empty() {
         return;
     }
@@ -40,7 +40,7 @@ pub(super) fn remind(shared: &Shared) {
             "keys wait for a value that this peer has to send; it is reminded");
         if node.site.peer(peer).connected {
             let reminders = &mut node.peers[peer.at()].reminders;
-            reminders.extend(keys.take(REMINDERS_MAX).map(|(_, db, key)| (*db, key.clone())));
+            reminders.extend(keys.map(|(_, db, key)| (*db, key.clone())));
             shared.links[peer.at()].borrow().notify_one();
         }
     }

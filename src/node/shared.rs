@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub apply: Notify,
     /// The stream has a gap: which connection to apply on is the first that was made behind it, by its number.
     pub fence: Cell<Option<u64>>,
+    /// The database is getting back what it lost.
+    pub heals: Cell<bool>,
     /// Whether the database is to be asked again if it lets us run scripts.
     pub asks_again: Cell<bool>,
     /// The number of the connection to apply on that is up.
@@ -78,7 +80,7 @@ pub(super) struct Shared {
     pub fatal: RefCell<Option<String>>,
     /// Tells that it must.
     pub ending: Notify,
-    /// The peers are others now: the syncer goes on with them as after a restart.
+    /// The peers are others now, or the database is: the syncer goes on with them as after a restart.
     pub again: Notify,
     /// Something was observed that the others should hear of.
     pub moved: Notify,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::healing::{self, Met};
 use super::shared::{Shared, now_unix_ms};
 use crate::capture::io::{Capture, Lost};
 use crate::capture::rdb::{Item, Kind};
@@ -296,12 +297,17 @@ pub(super) async fn run(shared: Rc<Shared>) {
 
 /// One link, until it is lost; whether somebody must act.
 async fn once(shared: &Shared, attempt: &mut u32) -> (String, bool) {
-    let stream = match dial(shared).await {
+    let mut stream = match dial(shared).await {
         Ok(stream) => stream,
         Err(error) => return (error, false),
     };
     if shared.node.borrow().site.is_restoring() {
         return (Refusal::Restoring.to_string(), false);
+    }
+    match healing::meet(shared, &mut stream).await {
+        Met::Whole => {}
+        Met::Prepared(why) => return (why, false),
+        Met::Lost(why) => return (why, true),
     }
     let start = shared.node.borrow().site.source();
     let start = start.and_then(|source| {

@@ -18,7 +18,7 @@ use super::links::Links;
 use super::logs::Logs;
 use super::peer_flow::ACK_PAUSE;
 use super::shared::{DatabaseState, Node, PeerLink, Shared, now_unix_ms};
-use super::{applier, certificates, reminders, source, status};
+use super::{applier, certificates, healing, reminders, source, status};
 use crate::causality::{Roster, RosterError, SiteId};
 use crate::config::{FlushPolicy, LogSync, ModulePolicy, Secret, Settings, SwapPolicy};
 use crate::control::{self, ClusterRequest, Request, Response};
@@ -109,8 +109,8 @@ pub(super) fn session(shared: &Shared, connection: &Connection, incarnation: u64
     Session::new(local, connection.site, 0)
 }
 
-/// Runs the syncer of a site until it is told to stop. When a peer has come or gone, it ends in order and begins anew,
-/// in the same process.
+/// Runs the syncer of a site until it is told to stop. When a peer has come or gone, or the database has come back older
+/// than it was, it ends in order and begins anew, in the same process.
 ///
 /// # Errors
 /// It cannot start. Once it runs, everything that fails is tried again.
@@ -145,7 +145,7 @@ pub fn run(settings: &Settings, password: Option<&Secret>, agreed: bool) -> Resu
 enum Ended {
     /// The syncer was told to stop.
     Told,
-    /// The peers are others now. The operator's word has not been used up.
+    /// It goes on as after a restart: the peers are others now, or the database is. The operator's word has not been used up.
     Again { is_agreed: bool },
 }
 
@@ -207,7 +207,7 @@ async fn serve(
         }
     };
     if let Ended::Again { .. } = ended {
-        tracing::info!("the peers are others now: going on with them");
+        tracing::info!("going on as after a restart");
         // Who asked for it waits for the answer.
         answered.notify_one();
         let _ = tokio::time::timeout(ANSWER_TIME_MAX, answering).await;
@@ -276,7 +276,7 @@ async fn build(
         .await
         .map_err(|error| Error::Listen { address, error })?;
     let writer = incarnation();
-    let site = open_site(&settings, &roster, writer)?;
+    let site = open_site(&settings, &roster, writer, agreed)?;
     // Later it could not be made good: what the others have seen of them would be in nobody's past here.
     if let (None, Some(unjoined)) = (site.source(), unjoined.first()) {
         return Err(Error::Unjoined(*unjoined));
@@ -291,6 +291,7 @@ async fn build(
     };
     let shared = Rc::new(Shared {
         url,
+        heals: Cell::new(node.site.healing().is_some()),
         agreed: Cell::new(agreed),
         started: Instant::now(),
         node: RefCell::new(node),
@@ -340,7 +341,7 @@ fn incarnation() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<Logs>, Error> {
+fn open_site(settings: &Settings, roster: &Roster, writer: u64, agreed: bool) -> Result<Site<Logs>, Error> {
     let log = crate::log::Settings {
         segment_bytes: settings.log.segment_bytes,
         ..crate::log::Settings::default()
@@ -380,6 +381,7 @@ fn open_site(settings: &Settings, roster: &Roster, writer: u64) -> Result<Site<L
         );
         site.recover_marked(position.marked);
     }
+    healing::go_on(&mut site, settings, agreed).map_err(Error::Fatal)?;
     if super::boot::went_down(&settings.data_dir) && settings.log.sync != LogSync::Always {
         tracing::warn!("the machine went down while the syncer ran: the own log's end is asked of the peers");
         site.begin_restore();
@@ -437,6 +439,7 @@ async fn housekeeping(shared: Rc<Shared>) {
             shared.node.borrow_mut().site.journal_mut().request_sync();
         }
         trim(&shared);
+        healing::finish(&shared);
         reminders::remind(&shared);
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn view(shared: &Shared, certificates: CertificatesView) -> StatusVie
             waiting_ms_max: converge
                 .waiting_since_ms()
                 .map_or(0, |since| now_unix_ms().saturating_sub(since)),
+            keys_healing: converge.keys_healing() as u64,
         },
         log: logs(shared, node),
         certificates,

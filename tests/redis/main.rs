@@ -16,6 +16,7 @@ mod examples;
 mod forms;
 mod harness;
 mod loops;
+mod lost_tail;
 mod refuse;
 mod restart;
 mod snapshots;

@@ -1,17 +1,18 @@
 //! A site: a database and the syncer beside it, with what the program does between the engine and the outside.
 
+mod crashes;
+
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use syncer::causality::{Roster, SiteId};
-use syncer::flow::{Settings, Site, SnapshotError, Stop};
+use syncer::causality::{Roster, SiteId, Vector};
+use syncer::flow::{Settings, Site, Stop};
 
 use crate::applier::{Applier, Connection};
 use crate::database::{Cause, Database, Keyspace, Version, newest};
 use crate::disk::SimDisk;
 use crate::journal::{DATABASE_ID, Logs, Position, SharedBook};
 use crate::plan::{Place, Race};
-use crate::snapshot;
 
 /// What a site is made of.
 #[derive(Debug, Clone)]
@@ -99,6 +100,10 @@ pub struct Host {
     pub down: bool,
     /// What the database last wrote to a file, and its stream's offset there.
     saved: Option<(Vec<Keyspace>, u64)>,
+    /// The database has come back older than it was, and the syncer has not met it yet.
+    fell_back: bool,
+    /// What the syncer keeps on disk while a database gets back what it lost.
+    healing: Option<Vector>,
     /// The syncer has ended: its database had come back older than it was.
     pub has_ended: bool,
     /// Clients' writes that wait for a transaction of the syncer to race with, and which events they are.
@@ -129,6 +134,8 @@ impl Host {
             restarting: false,
             down: false,
             saved: None,
+            fell_back: false,
+            healing: None,
             has_ended: false,
             races: VecDeque::new(),
             now: 0,
@@ -157,6 +164,9 @@ impl Host {
                 &position.stable,
                 position.time,
             );
+        }
+        if let Some(stable) = &self.healing {
+            site.heal(stable).map_err(|error| error.to_string())?;
         }
         self.running = Some(Running {
             site,
@@ -218,6 +228,12 @@ impl Host {
         if running.stream.is_some() || self.down {
             return Ok(false);
         }
+        if let Some((id, end)) = self.fallen() {
+            return self.heal(&id, end);
+        }
+        let Some(running) = &mut self.running else {
+            return Ok(false);
+        };
         let (id, db, offset) = match running.site.source() {
             None => {
                 if self.database.dbs.iter().any(|keys| !keys.is_empty()) {
@@ -240,29 +256,6 @@ impl Host {
         Ok(true)
     }
 
-    /// Nothing that was sent before may be executed behind the snapshot that bridges the gap.
-    fn bridge(&mut self, told: u64) -> Result<bool, String> {
-        self.drop_apply();
-        self.zombies.clear();
-        let Some(running) = &mut self.running else {
-            return Ok(false);
-        };
-        running.site.set_time(self.now);
-        match snapshot::bridge(&mut running.site, &mut self.database) {
-            Ok(()) => {}
-            Err(SnapshotError::Journal(_)) => return Ok(false),
-            Err(SnapshotError::Older { .. } | SnapshotError::Unproved { .. }) => {
-                self.running = None;
-                self.has_ended = true;
-                return Ok(true);
-            }
-            Err(error) => return Err(format!("site {}: {error}", self.at)),
-        }
-        self.database.told_until(told);
-        self.read_from(self.database.offset());
-        Ok(true)
-    }
-
     /// The stream is up, and the engine knows where it begins.
     fn read_from(&mut self, offset: u64) {
         if let Some(running) = &mut self.running {
@@ -272,62 +265,6 @@ impl Host {
             });
         }
         self.keep_position();
-    }
-
-    /// The database dies; false where nothing in it would prove afterwards that it is whole, and it lives on.
-    pub fn crash(&mut self) -> bool {
-        if !self.is_proved() {
-            return false;
-        }
-        self.die();
-        self.database.crash();
-        true
-    }
-
-    fn die(&mut self) {
-        self.restarting = false;
-        self.drop_stream();
-        self.drop_apply();
-        self.zombies.clear();
-        self.down = true;
-    }
-
-    /// The database writes a file.
-    pub fn save(&mut self) {
-        if !self.is_away() {
-            self.saved = Some((self.database.dbs.clone(), self.database.offset()));
-        }
-    }
-
-    /// The database dies and comes back as that file has it; false if there is none.
-    pub fn fall_back(&mut self) -> bool {
-        let Some((dbs, offset)) = self.saved.take().filter(|_| !self.down) else {
-            return false;
-        };
-        self.die();
-        self.database.fall_back(dbs, offset);
-        true
-    }
-
-    /// Whether the database has the mark of each site that it has anything of.
-    fn is_proved(&self) -> bool {
-        let has = |key: String| self.database.dbs[0].contains_key(key.as_bytes());
-        let Some(running) = &self.running else {
-            return false;
-        };
-        let mut seen = running.site.observed().entries().filter(|(_, seq)| *seq > 0);
-        seen.all(|(site, _)| match site.at() == self.at {
-            true => has(format!("{{syncer}}:{}:captured", name(self.at))),
-            false => has(format!("{{syncer}}:{}", name(site.at()))),
-        })
-    }
-
-    /// The replication link breaks, and what the syncer has not read is not kept for it.
-    pub fn lose_backlog(&mut self) {
-        if !self.is_away() && self.is_proved() {
-            self.drop_stream();
-            self.database.forget_backlog();
-        }
     }
 
     /// Whether the database serves nobody now.
@@ -440,7 +377,10 @@ impl Host {
             running.site.set_time(self.now);
             running.site.take_losses();
             running.site.prune();
-            for (site, db, key) in running.site.reminders(self.settings.remind_ms) {
+            if running.site.healing().is_none() {
+                self.healing = None;
+            }
+            for (site, db, key) in running.site.reminders(self.settings.remind_ms, usize::MAX) {
                 running.reminders[site.at()].push_back((db, key));
             }
         }

@@ -18,6 +18,9 @@ pub fn judge(world: &World) -> Result<(), String> {
         // Only the site that has ended could tell.
         return Ok(());
     }
+    if world.heals_each_other() {
+        return Ok(());
+    }
     equal_data(world)?;
     if has_ended {
         // Its operator has to decide what becomes of it; until then the others remember what it may not have.

@@ -65,8 +65,9 @@ pub enum What {
     Crash(u64),
     /// The database writes a file of all that it holds.
     Save,
-    /// The database dies and starts again so many steps later from that file, or is another one that was behind.
-    FallBack(u64),
+    /// The database dies and starts again so many steps later from that file; or, if so said, it is a replica that was so
+    /// far behind and takes over.
+    FallBack(u64, bool),
     /// The replication link breaks, and the database's backlog does not reach so far back.
     Gap,
     /// A clock jumps, the database's or the syncer's.
@@ -278,11 +279,11 @@ fn crashes(seed: u64, sites: u64, steps: u64) -> Vec<(u64, usize, What)> {
         let step = random.below(steps);
         let away = 1 + random.below(60);
         match random.below(10) {
-            0..6 => events.push((step, site, What::Crash(away))),
-            6..9 => events.push((step, site, What::Gap)),
+            0..5 => events.push((step, site, What::Crash(away))),
+            5..7 => events.push((step, site, What::Gap)),
             _ => {
                 events.push((random.below(step + 1), site, What::Save));
-                events.push((step, site, What::FallBack(away)));
+                events.push((step, site, What::FallBack(away, random.chance(70))));
             }
         }
     }

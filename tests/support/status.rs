@@ -78,6 +78,7 @@ impl Status {
             "window.operations",
             "window.keys_in_conflict",
             "window.keys_waiting",
+            "window.keys_healing",
         ];
         let peers = self
             .0

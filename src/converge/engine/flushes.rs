@@ -28,6 +28,8 @@ impl Converge {
             if only_db.is_some_and(|db| db != key.db()) {
                 return;
             }
+            // What was older is gone with all else.
+            key.end_healing();
             match txn {
                 Some(txn) => key.submitted(operation.clone(), txn),
                 None => key.executed(operation.clone()),

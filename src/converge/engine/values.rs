@@ -6,6 +6,7 @@ use super::{Converge, History, KeyOperation};
 use crate::causality::{Dot, Seq, SiteIx};
 use crate::command::took;
 use crate::converge::key::{KeyState, TxnId};
+use crate::converge::mutation::{Mutation, off};
 
 impl Converge {
     /// Another site, which holds so many operations of this one, demands the value of a key: it is shipped by the next
@@ -24,6 +25,33 @@ impl Converge {
             }
         });
         self.compare(fingerprint, db, key);
+    }
+
+    /// What the database holds of a key is older than it was: it waits for the value of this site, in conflict or not.
+    pub fn heal(&mut self, place: (u64, u32, &Bytes), by: SiteIx, history: &mut impl History) {
+        let (fingerprint, db, key) = place;
+        if off(Mutation::Heals) {
+            return;
+        }
+        self.open(fingerprint, history);
+        self.conflicts.enter_key(place, |state| state.heal(by));
+        self.compare(fingerprint, db, key);
+    }
+
+    /// Keys that ask none of these sites for their value, which is older here than it was, ask one of them.
+    pub fn heal_by(&mut self, sites: &[SiteIx]) {
+        if sites.is_empty() || self.keys_healing() == 0 {
+            return;
+        }
+        let dirty = &mut self.dirty;
+        self.conflicts.change_waiting(|fingerprint, key| {
+            let site = sites[(fingerprint % sites.len() as u64) as usize];
+            let is_away = key.heals_by().is_some_and(|asked| !sites.contains(&asked));
+            if is_away && key.heal_by(site) && !key.is_dirty() {
+                key.mark_dirty();
+                dirty.push((fingerprint, key.db(), key.key().clone()));
+            }
+        });
     }
 
     /// A session with this site is up: what it was asked for in an earlier one may be lost, and it may have forgotten it.

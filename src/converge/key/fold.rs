@@ -37,7 +37,7 @@ impl KeyState {
             return false;
         }
         let is_read = self.snapshot || self.listed.is_reading || self.timed.is_reading;
-        if is_read || self.waiting_for.is_some() || self.dirty {
+        if is_read || self.waiting_for.is_some() || self.dirty || self.is_healing() {
             return false;
         }
         if self.operations.iter().all(|op| stable.includes(op.dot)) {

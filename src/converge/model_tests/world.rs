@@ -234,7 +234,7 @@ impl World {
 
     /// Asks for what the site waits for; whether it does.
     fn ask(&mut self, at: usize) -> bool {
-        let due = self.sites[at].converge.reminders(1);
+        let due = self.sites[at].converge.reminders(1, usize::MAX);
         let any = !due.is_empty();
         for (site, db, key) in due {
             let (_, fingerprint) = std::str::from_utf8(&key).unwrap().split_at(1);

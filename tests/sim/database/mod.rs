@@ -149,6 +149,8 @@ pub struct Database {
     /// What lists gave out to clients, in order: database, key, elements.
     pub given: Vec<Given>,
     popped: Option<Given>,
+    /// So many records and pops there were when it came back older than it was.
+    lost: (usize, usize),
     selected: Option<usize>,
     unit: Vec<(usize, Words, Cause)>,
     units: u64,
@@ -172,6 +174,7 @@ impl Database {
             history: Vec::new(),
             given: Vec::new(),
             popped: None,
+            lost: (0, 0),
             selected: None,
             unit: Vec::new(),
             units: 0,
@@ -210,11 +213,42 @@ impl Database {
         self.begin_anew();
     }
 
-    /// Dies, and starts again from an older file.
-    pub fn fall_back(&mut self, dbs: Vec<Keyspace>, offset: u64) {
+    /// Dies, and starts again from an older file; or a replica takes over that was so far behind, and knows where.
+    pub fn fall_back(&mut self, dbs: Vec<Keyspace>, offset: u64, is_replica: bool) {
         self.dbs = dbs;
         self.behind(offset).for_each(|record| record.is_lost = true);
+        let begin = self.begin;
+        let (id, stream) = (self.id, self.stream.clone());
+        self.lost = (self.history.len(), self.given.len());
         self.crash();
+        if is_replica && offset >= begin {
+            self.stream = stream;
+            self.stream.truncate((offset - begin) as usize);
+            (self.begin, self.old_id) = (begin, Some((id, offset)));
+        }
+    }
+
+    /// Of what it lost, this is how far anybody had read it.
+    pub fn lost_behind(&mut self, offset: u64) {
+        let (records, given) = self.lost;
+        let lost = self.history[..records].iter_mut().rev();
+        let mut pops: Vec<(usize, Word)> = Vec::new();
+        for record in lost.take_while(|record| record.is_lost && record.offset > offset) {
+            record.is_untold = true;
+            let is_pop = is(&record.words[0], "LPOP") || is(&record.words[0], "RPOP");
+            if is_pop && record.cause != Cause::Applied {
+                pops.push((record.db, record.words[1].clone()));
+            }
+        }
+        // What they gave is told to nobody.
+        for (db, key) in pops {
+            let mut before = self.given[..self.lost.1.min(given)].iter();
+            if let Some(at) = before.rposition(|(of, name, _)| (*of, name) == (db, &key)) {
+                self.given.remove(at);
+                self.lost.1 -= 1;
+            }
+        }
+        self.lost = (0, 0);
     }
 
     fn begin_anew(&mut self) {
