@@ -6,11 +6,14 @@
 //!
 //! A time that is not in [`Content::times`] is unknown where elements may be, else there is none.
 
+mod again;
+
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+pub(super) use self::again::Again;
 use super::content::{Content, Expiry, Kind, Value, kind_of};
 use super::cover::{Cover, join, outside_states};
 use super::difference::unix_ms;
@@ -177,44 +180,6 @@ pub(super) fn found_none(op: &Operation, seen: &[&Operation], base: &Content) ->
         .filter(|field| is_gone(field))
         .cloned()
         .collect()
-}
-
-/// How times are set again, in a replay, where something has removed fields that saw them set: of these nothing is said.
-/// They may be over at this database, which then removes them by itself, each time anew, and each time that is an operation.
-pub(super) fn set_again(op: &Operation, operations: &[Operation]) -> Option<Effect> {
-    let is_gone = |field: &Bytes| {
-        let mut removals = operations.iter().filter(|other| removes(other, field));
-        removals.any(|other| other.is_after(op))
-    };
-    let (gone, rest) = match &op.effect {
-        Effect::FieldExpire {
-            fields,
-            at_unix_ms: Some(ms),
-        } => {
-            let (gone, left): (Vec<Bytes>, Vec<Bytes>) = fields.iter().cloned().partition(is_gone);
-            let rest = (!left.is_empty()).then_some(Effect::FieldExpire {
-                fields: left,
-                at_unix_ms: Some(*ms),
-            });
-            (gone, rest)
-        }
-        Effect::HashSetTimed {
-            pairs,
-            expiry: expiry @ SetExpiry::At(_),
-        } => {
-            let (gone, left): (Vec<_>, Vec<_>) = pairs.iter().cloned().partition(|(field, _)| is_gone(field));
-            let rest = (!left.is_empty()).then_some(Effect::HashSetTimed {
-                pairs: left,
-                expiry: *expiry,
-            });
-            (gone.into_iter().map(|(field, _)| field).collect(), rest)
-        }
-        _ => return None,
-    };
-    match gone.is_empty() {
-        true => None,
-        false => Some(rest.unwrap_or(Effect::HashRemove(gone))),
-    }
 }
 
 /// What an operation sets a field's time to.

@@ -471,7 +471,7 @@ impl KeyState {
                 // A client's write that a repair meets may be undone by it: what is read then is not what it claims.
                 let is_calm = effects.is_empty() && !self.is_in_flight();
                 self.demanded = demanded && !is_calm;
-                let repair = self.submit_effects(effects, txn);
+                let repair = self.submit_effects(effects, Step::repair, txn);
                 let ship_state = demanded && is_calm;
                 return Repair {
                     ship_state,
@@ -488,7 +488,7 @@ impl KeyState {
             (self.waiting_for, self.demanded) = (Some(me), demanded);
             return Repair::default();
         }
-        self.replay((me, means.replay_max), txn, by_element, demanded)
+        self.replay((me, means), txn, by_element, demanded)
     }
 
     /// Whether the rules by element give what it should hold.
@@ -496,12 +496,12 @@ impl KeyState {
         self.operations.iter().all(Operation::is_elementwise) && !needs_replay(&self.base, &self.operations)
     }
 
-    fn submit_effects(&mut self, effects: Vec<Effect>, txn: TxnId) -> Repair {
+    fn submit_effects(&mut self, effects: Vec<Effect>, step: fn(Effect) -> Step, txn: TxnId) -> Repair {
         if effects.is_empty() {
             return Repair::default();
         }
         let commands = effects.iter().map(|effect| render(&self.key, effect)).collect();
-        let steps = effects.into_iter().map(Step::repair).collect();
+        let steps = effects.into_iter().map(step).collect();
         self.submit(txn, None, commands, steps)
     }
 
@@ -533,7 +533,7 @@ impl KeyState {
         if have.expiry == want || have.kind == super::content::Kind::Absent {
             return;
         }
-        let expiry = self.submit_effects(vec![Effect::Expire { at_unix_ms }], txn);
+        let expiry = self.submit_effects(vec![Effect::Expire { at_unix_ms }], Step::repair, txn);
         repair.commands.extend(expiry.commands);
     }
 }

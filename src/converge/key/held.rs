@@ -62,6 +62,8 @@ pub(super) struct Step {
     pub spares: Option<(Rc<Vector>, Vec<Dot>)>,
     /// Without effect it has yet to be executed: a condition stands in it, and none does in a replay.
     pub is_conditional: bool,
+    /// It gives a field the time that it has at the end of a replay, which is no part of the trace.
+    pub is_beside: bool,
 }
 
 impl Step {
@@ -74,6 +76,15 @@ impl Step {
             as_it_came: false,
             spares: None,
             is_conditional: false,
+            is_beside: false,
+        }
+    }
+
+    /// A time of a field at the end of a replay.
+    pub fn beside(effect: Effect) -> Step {
+        Step {
+            is_beside: true,
+            ..Step::repair(effect)
         }
     }
 
@@ -92,6 +103,7 @@ impl Step {
             as_it_came: false,
             spares: None,
             is_conditional: false,
+            is_beside: false,
         }
     }
 }
@@ -209,7 +221,7 @@ impl Actual {
                     self.extend_by(step, dot);
                 }
                 None if (flight.restart.as_ref()).is_some_and(|restart| at < restart.steps) => {}
-                None if matches!(step.effect, Effect::Expire { .. }) => {}
+                None if step.is_beside || matches!(step.effect, Effect::Expire { .. }) => {}
                 None => self.trace = None,
             }
             if let Some(removed) = removed {

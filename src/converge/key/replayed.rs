@@ -9,12 +9,14 @@ use bytes::Bytes;
 use super::fold::seen_by_rest;
 use super::held::{Restart, Step};
 use super::popped::Popped;
-use super::{KeyState, Repair, TxnId};
+use super::{KeyState, Means, Repair, TxnId};
 use crate::causality::{Dot, SiteIx};
+use crate::command::FieldTimes;
 use crate::command::effect::Effect;
 use crate::converge::content::{Content, Expiry, Kind, kind_of};
 use crate::converge::difference::difference;
 use crate::converge::evaluate::evaluate_value;
+use crate::converge::fields::Again;
 use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
 use crate::converge::render::{render, unconditional};
@@ -33,7 +35,7 @@ struct Begun {
 impl KeyState {
     pub(super) fn replay(
         &mut self,
-        (me, replay_max): (SiteIx, usize),
+        (me, means): (SiteIx, Means),
         txn: TxnId,
         out_of_reach: bool,
         demanded: bool,
@@ -54,7 +56,7 @@ impl KeyState {
         let arbiter = arbiter(&self.operations, &canonical.order);
         // Repairs by element have brought the database to where no order of operations tells how.
         let lost = unknown_root && trace.is_none() && !self.is_in_flight();
-        let is_long = canonical.order.len() > replay_max && trace.is_some() && self.may_begin_anew();
+        let is_long = canonical.order.len() > means.replay_max && trace.is_some() && self.may_begin_anew();
         if demanded || arbiter == Some(me) && (tainted || lost || is_long) {
             if self.held.adds_entries() || self.held.repairs() {
                 self.demanded = demanded;
@@ -67,7 +69,9 @@ impl KeyState {
                 self.waiting_for = Some(other);
                 return Repair::default();
             }
-            return self.ship(&canonical, trace, (derived, demanded), txn);
+            let mut repair = self.ship(&canonical, trace, (derived, demanded), txn);
+            self.repair_times(&canonical, means.field_times, txn, &mut repair);
+            return repair;
         }
         let begun = self.begin_by_rules(&canonical);
         let settled = self.held.expected().settled;
@@ -85,6 +89,7 @@ impl KeyState {
         {
             let missing = canonical.order[done.len()..].to_vec();
             let mut repair = self.submit_verbatim(&missing, &canonical, true, txn);
+            self.repair_times(&canonical, means.field_times, txn, &mut repair);
             self.repair_expiry(txn, &mut repair);
             return repair;
         }
@@ -93,8 +98,26 @@ impl KeyState {
             return Repair::default();
         }
         let mut repair = self.submit_restart(&canonical, begun, txn);
+        self.repair_times(&canonical, means.field_times, txn, &mut repair);
         self.repair_expiry(txn, &mut repair);
         repair
+    }
+
+    /// The times that fields have in the end.
+    fn repair_times(&mut self, canonical: &Canonical, known: FieldTimes, txn: TxnId, repair: &mut Repair) {
+        let times = self.times_again(canonical);
+        let mut missing = match &self.held.expected().content {
+            content if content.kind == Kind::Hash => times.missing(content),
+            _ => return,
+        };
+        fields::within(known, &mut missing);
+        let times = self.submit_effects(missing, Step::beside, txn);
+        repair.commands.extend(times.commands);
+    }
+
+    fn times_again(&self, canonical: &Canonical) -> Again {
+        let order = canonical.order.iter().map(|&at| &self.operations[at]);
+        Again::of(order, self.life.enders())
     }
 
     /// A key that is never at rest would be replayed from ever further back, unless its value is sent anew. Where a
@@ -185,14 +208,17 @@ impl KeyState {
         for &at in missing {
             self.pending.remove(&self.operations[at].dot);
         }
-        let again = missing.iter().flat_map(|&at| self.again(at, canonical, in_order));
+        let times = self.times_again(canonical);
+        let again = missing
+            .iter()
+            .flat_map(|&at| self.again(at, canonical, &times, in_order));
         let (commands, steps) = again.unzip();
         self.submit(txn, None, commands, steps)
     }
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
     /// `in_order`, nothing of what stands behind it has been executed. A pop of several elements is several commands.
-    fn again(&self, at: usize, canonical: &Canonical, in_order: bool) -> Vec<(Bytes, Step)> {
+    fn again(&self, at: usize, canonical: &Canonical, times: &Again, in_order: bool) -> Vec<(Bytes, Step)> {
         let op = &self.operations[at];
         let beside = || {
             let others = canonical.order.iter();
@@ -213,7 +239,7 @@ impl KeyState {
         };
         let placed = || {
             let placed = entries::replayed(op, kept);
-            let placed = placed.or_else(|| fields::set_again(op, &self.operations));
+            let placed = placed.or_else(|| times.effect(op, &self.operations));
             placed.map(|effect| vec![effect])
         };
         let popped = self.popped_again(at, canonical, in_order);
@@ -290,6 +316,7 @@ impl KeyState {
         let parts: Vec<&Operation> = part.iter().collect();
         let mut want = evaluate_value(&Content::unknown(), &parts);
         want.expiry = Expiry::Never;
+        want.times.clear();
         match difference(&want, &Content::absent()) {
             Ok(effects) if !want.rest_unknown && !needs_replay(&Content::unknown(), &part) => {
                 Begun { count, effects }
@@ -312,8 +339,9 @@ impl KeyState {
             steps: steps.len(),
             done: ahead.iter().map(|&at| self.operations[at].dot).collect(),
         };
+        let times = self.times_again(canonical);
         for &at in behind {
-            for (command, step) in self.again(at, canonical, true) {
+            for (command, step) in self.again(at, canonical, &times, true) {
                 commands.push(command);
                 steps.push(step);
             }
