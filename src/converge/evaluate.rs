@@ -35,6 +35,17 @@ pub fn evaluate(base: &Content, operations: &[Operation], enders: &[Operation]) 
     content
 }
 
+/// The same as a base that these operations become. Where nothing is in it, what superseded its elements may be left, and
+/// the key never have gone, nor its expiry time.
+pub(super) fn evaluate_base(base: &Content, operations: &[Operation], enders: &[Operation]) -> Content {
+    let mut content = evaluate(base, operations, enders);
+    if content.kind == Kind::Absent {
+        let operations: Vec<&Operation> = operations.iter().collect();
+        content.expiry = register(base, &operations, enders);
+    }
+    content
+}
+
 /// The same without expiry times.
 pub(super) fn evaluate_value(base: &Content, operations: &[&Operation]) -> Content {
     evaluate_content(base, operations, &[])

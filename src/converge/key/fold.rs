@@ -12,8 +12,7 @@ use crate::command::effect::Effect;
 use crate::converge::content::{Content, Kind, kind_of};
 use crate::converge::difference::difference;
 use crate::converge::entries;
-use crate::converge::evaluate::evaluate;
-use crate::converge::expiry::register;
+use crate::converge::evaluate::{evaluate, evaluate_base};
 use crate::converge::losses::{Loss, Rule};
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
@@ -278,13 +277,7 @@ impl KeyState {
         if folded.is_empty() {
             return;
         }
-        let all: Vec<&Operation> = folded.iter().collect();
-        let expiry = register(&self.base, &all, &ended);
-        self.base = Content {
-            // Nothing may be left of the key but what something that stays has replaced: it was there, and its time is.
-            expiry,
-            ..evaluate(&self.base, &folded, &ended)
-        };
+        self.base = evaluate_base(&self.base, &folded, &ended);
         self.listed.views.forget(&seen);
         self.forget_unread(&seen);
         if let Some((root, _)) = &mut self.held.actual_mut().trace {

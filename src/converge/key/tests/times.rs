@@ -2,6 +2,25 @@
 
 use super::*;
 
+/// The element of what is folded stands in what superseded it, so the key never went.
+#[test]
+fn a_time_stays_where_what_is_folded_is_empty_because_it_was_superseded() {
+    let mut key = key();
+    let history = [
+        op(1, 1, [0; 3], 1, "DEL k"),
+        op(1, 2, [0, 1, 0], 2, "HSET k f old"),
+        op(0, 1, [0, 2, 0], 3, "PEXPIREAT k 99999999999999"),
+        op(0, 2, [1, 2, 0], 4, "HSET k f new"),
+        op(1, 3, [1, 2, 0], 5, "HSET k g new"),
+    ];
+    history.into_iter().for_each(|op| key.executed(op));
+    assert!(key.reconcile(ME, 1, 0, MEANS).is_empty());
+    assert!(!key.prune(&vector([1, 2, 0])));
+    assert_eq!(key.operations().len(), 2, "the rest is folded");
+    key.delivered(op(2, 1, [1, 2, 0], 6, "HSET k h new"));
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), ["HSET k h new"]);
+}
+
 /// Of a snapshot that has f, and what another site did that had not seen it.
 #[test]
 fn a_replay_sets_no_time_that_is_none_in_the_end() {
