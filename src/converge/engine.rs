@@ -278,24 +278,30 @@ impl Converge {
         self.conflicts.iter()
     }
 
-    /// A local operation was read from the stream. True if its key is in conflict. The caller looks at
+    /// A local operation was read from the stream; or, `within`, what the database removed by itself within the transaction of
+    /// ours that comes back next. True if its key is in conflict. The caller looks at
     /// [`Converge::fault`] before it goes on to anything that others can see.
     #[inline]
-    pub fn local(&mut self, arrival: Arrival<'_>, history: &mut impl History) -> bool {
+    pub fn local(&mut self, arrival: Arrival<'_>, within: bool, history: &mut impl History) -> bool {
         match self
             .window
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
             Touch::Fast | Touch::Unknown => false,
             touch => {
-                self.local_in_conflict(arrival, touch, history);
+                self.local_in_conflict((arrival, within), touch, history);
                 true
             }
         }
     }
 
     #[cold]
-    fn local_in_conflict(&mut self, arrival: Arrival<'_>, touch: Touch, history: &mut impl History) {
+    fn local_in_conflict(
+        &mut self,
+        (arrival, within): (Arrival<'_>, bool),
+        touch: Touch,
+        history: &mut impl History,
+    ) {
         if touch == Touch::Conflict {
             self.materialise(arrival.fingerprint, history);
         }
@@ -307,6 +313,7 @@ impl Converge {
             let place = (arrival.fingerprint, share.db, &share.key);
             let tells = self.tells;
             self.conflicts.enter_key(place, |key| match tells {
+                _ if within => key.executed_within(operation),
                 true => key.executed_here(operation),
                 false => key.executed(operation),
             });

@@ -271,6 +271,13 @@ impl KeyState {
         self.add(op);
     }
 
+    /// Adds what the database removed by itself within a transaction that comes back next. Where it stands among the
+    /// commands of that is known then.
+    pub fn executed_within(&mut self, op: Operation) {
+        self.held.removed_within(op.clone());
+        self.add(op);
+    }
+
     /// Adds an operation that was submitted verbatim in this transaction and has not come back.
     pub fn submitted(&mut self, mut op: Operation, txn: TxnId) {
         list::name_elements(&mut op);

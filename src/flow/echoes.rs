@@ -156,6 +156,9 @@ impl<J: Journal> Site<J> {
         self.counters.captured += 1;
         self.stamp();
         self.builder.push_owned(removal.command, row, buf);
+        let row = self.reading.rows_seen;
+        self.events.push_back(Event::Rows(row));
+        self.events.push_back(Event::Removal { row });
         self.reading.rows_seen += 1;
         Some(Removed {
             behind: removal.behind,

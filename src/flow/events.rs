@@ -59,6 +59,11 @@ pub(super) enum Event {
         /// The row.
         row: usize,
     },
+    /// This row is what the server removed by itself within the transaction whose echo follows.
+    Removal {
+        /// The row.
+        row: usize,
+    },
 }
 
 /// Which commands of a transaction took effect.
@@ -132,6 +137,15 @@ impl<J: Journal> Site<J> {
                     self.local_rows(batch, next, upto);
                     next = next.max(upto);
                 }
+                Event::Removal { row } if row >= count => {
+                    self.events.push_front(Event::Removal { row });
+                    break;
+                }
+                Event::Removal { row } => {
+                    self.local_row(batch, row, true);
+                    self.observed.join(&self.running);
+                    next = row + 1;
+                }
                 Event::Echo {
                     site,
                     seq,
@@ -171,7 +185,7 @@ impl<J: Journal> Site<J> {
         self.local_rows(batch, next, count);
         for event in &mut self.events {
             match event {
-                Event::Rows(row) | Event::Shipped { row } => *row -= count,
+                Event::Rows(row) | Event::Shipped { row } | Event::Removal { row } => *row -= count,
                 Event::Echo { .. } | Event::Read { .. } | Event::NoTime { .. } => {}
             }
         }
@@ -183,33 +197,39 @@ impl<J: Journal> Site<J> {
     }
 
     pub(super) fn local_rows(&mut self, batch: Option<&Rc<Batch>>, from: usize, to: usize) {
-        let Some(batch) = batch else { return };
         for at in from..to {
-            let Some(row) = batch.row(at) else { return };
-            let dot = Dot {
-                site: self.me,
-                seq: batch.first_seq + at as Seq,
-            };
-            if row.keys_inside() || row.class.is_of_databases() {
-                self.local_of_many_keys(dot, row);
-            } else {
-                self.local_of_one_key(dot, row);
-            }
-            self.past.observed.advance(self.me, dot.seq);
-            self.running.advance(self.me, dot.seq);
+            self.local_row(batch, at, false);
         }
         self.observed.join(&self.running);
     }
 
+    /// `within`, the server removed something by itself within a transaction of ours that comes back next.
     #[inline]
-    fn local_of_one_key(&mut self, dot: Dot, row: Row) {
+    fn local_row(&mut self, batch: Option<&Rc<Batch>>, at: usize, within: bool) {
+        let Some(batch) = batch else { return };
+        let Some(row) = batch.row(at) else { return };
+        let dot = Dot {
+            site: self.me,
+            seq: batch.first_seq + at as Seq,
+        };
+        if row.keys_inside() || row.class.is_of_databases() {
+            self.local_of_many_keys(dot, row, within);
+        } else {
+            self.local_of_one_key(dot, row, within);
+        }
+        self.past.observed.advance(self.me, dot.seq);
+        self.running.advance(self.me, dot.seq);
+    }
+
+    #[inline]
+    fn local_of_one_key(&mut self, dot: Dot, row: Row, within: bool) {
         let arrival = Arrival {
             fingerprint: row.fingerprint,
             dot,
             class: row.class,
             past: &self.running,
         };
-        self.converge.local(arrival, &mut self.past);
+        self.converge.local(arrival, within, &mut self.past);
         if !self.converge.flushes().is_empty() {
             let before = self.running.clone();
             self.meet_flushes(dot, &before);
@@ -219,7 +239,7 @@ impl<J: Journal> Site<J> {
         }
     }
 
-    fn local_of_many_keys(&mut self, dot: Dot, row: Row) {
+    fn local_of_many_keys(&mut self, dot: Dot, row: Row, within: bool) {
         let past = self.running.clone();
         if row.class == EffectClass::Flush {
             self.local_flush(dot);
@@ -232,7 +252,7 @@ impl<J: Journal> Site<J> {
                 class: row.class,
                 past: &past,
             };
-            self.converge.local(arrival, &mut self.past);
+            self.converge.local(arrival, within, &mut self.past);
         }
         self.meet_flushes(dot, &past);
         self.contest();
@@ -353,7 +373,14 @@ impl<J: Journal> Site<J> {
             let took = effects.of((key.1, key.2), &places);
             self.converge.echoed(key, txn.id, &took);
         }
-        if let Effects::Each(each, _) = effects {
+        if let Effects::Each(each, removed) = effects {
+            for removed in removed {
+                let fingerprint = self.past.fingerprints.of(removed.db, &removed.key);
+                let key = (fingerprint, removed.db, &removed.key);
+                if !told.contains(&key) {
+                    self.converge.echoed(key, txn.id, &[]);
+                }
+            }
             // What it read had expired or was written here, and not yet where it came from.
             for dot in txn.derived_without(each) {
                 self.converge.doubt_result(dot);

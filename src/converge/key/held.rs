@@ -125,6 +125,15 @@ impl Took {
             removed: None,
         }
     }
+
+    fn has_removed(&self, effect: &Effect) -> bool {
+        match (&self.removed, effect) {
+            (Some(Effect::HashRemove(all)), Effect::HashRemove(fields)) => {
+                fields.iter().all(|field| all.contains(field))
+            }
+            (removed, effect) => removed.as_ref() == Some(effect),
+        }
+    }
 }
 
 impl Actual {
@@ -247,6 +256,8 @@ impl Actual {
 pub(super) struct Held {
     actual: Actual,
     in_flight: VecDeque<Flight>,
+    /// What the database removed within the transaction that comes back next.
+    removed: Vec<Operation>,
     /// Kept for as long as nothing but submissions happen: however many are in flight, the next costs only itself.
     expected: Option<Actual>,
 }
@@ -256,6 +267,7 @@ impl Held {
         Held {
             actual: Actual::base(),
             in_flight: VecDeque::new(),
+            removed: Vec::new(),
             expected: None,
         }
     }
@@ -278,6 +290,7 @@ impl Held {
     pub fn forget_flights(&mut self) {
         self.expected = None;
         self.in_flight.clear();
+        self.removed.clear();
     }
 
     pub fn submit(&mut self, flight: Flight) {
@@ -304,8 +317,21 @@ impl Held {
         }
     }
 
+    /// The database removed this within the transaction that comes back next.
+    pub fn removed_within(&mut self, op: Operation) {
+        self.removed.push(op);
+    }
+
     /// A transaction has come back with what came of each of its commands.
     pub fn echoed(&mut self, txn: TxnId, took: &[Took]) {
+        // What was not removed behind a command on this key was gone before the first one.
+        let is_behind = |op: &Operation| took.iter().any(|took| took.has_removed(&op.effect));
+        for op in std::mem::take(&mut self.removed)
+            .into_iter()
+            .filter(|op| !is_behind(op))
+        {
+            self.actual_mut().execute(&op);
+        }
         let mut took = took.iter();
         // Nearly always at the front; behind it only if the database refused one and took the next.
         while let Some(at) = self.in_flight.iter().position(|flight| flight.txn == txn) {

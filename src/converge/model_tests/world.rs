@@ -404,7 +404,7 @@ impl World {
                 class,
                 past: &operation.past,
             };
-            converge.local(arrival, lookup);
+            converge.local(arrival, false, lookup);
             converge.settle(txn)
         });
         self.submit(at, None, repairs);

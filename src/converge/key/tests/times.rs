@@ -1,6 +1,7 @@
 //! Expiry times, of the key and of its fields.
 
 use super::*;
+use crate::converge::content::Expiry;
 
 /// The element of what is folded stands in what superseded it, so the key never went.
 #[test]
@@ -36,4 +37,28 @@ fn a_replay_sets_no_time_that_is_none_in_the_end() {
         "HPEXPIREAT k 700 FIELDS 1 g",
     ];
     assert_eq!(found[1..], want);
+}
+
+/// The time of f is over when it is set, and the hash held nothing but f when the transaction began.
+#[test]
+fn what_the_server_removes_within_a_transaction_goes_where_it_stands_in_it() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "DEL k"));
+    key.executed(op(0, 2, [1, 0, 0], 2, "HSET k f v"));
+    key.executed(op(0, 3, [2, 0, 0], 3, "PEXPIREAT k 99999999999999"));
+    key.delivered(op(1, 1, [2, 0, 0], 4, "HSETEX k PXAT 5 FIELDS 1 f w"));
+    key.delivered(op(1, 2, [2, 1, 0], 5, "HSET k g w"));
+    let sent = commands(&key.reconcile(ME, 1, 0, MEANS));
+    assert_eq!(sent, ["HSET k f w g w", "HPEXPIREAT k 5 FIELDS 1 f"]);
+    let removal = op(0, 4, [3, 0, 0], 6, "HDEL k f");
+    key.executed_within(removal.clone());
+    let mut back = took(&vec![true; sent.len()]);
+    let last = back.last_mut().unwrap();
+    (last.effect, last.removed) = (false, Some(removal.effect));
+    key.echoed(1, &back);
+    assert_eq!(key.held.actual().content.expiry, Expiry::At(99_999_999_999_999));
+    // And before its first command it is like any other write.
+    key.executed_within(op(0, 5, [4, 2, 0], 7, "HDEL k g"));
+    key.echoed(2, &[]);
+    assert_eq!(key.held.actual().content.kind, Kind::Absent);
 }
