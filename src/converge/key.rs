@@ -341,6 +341,9 @@ impl KeyState {
             let superseded = self.operations.extract_if(.., is_over);
             superseded.for_each(|older| {
                 frees_trims |= !older.is_elementwise();
+                if let (Effect::HashRemove(_), Effect::HashRemove(_)) = (&older.effect, &op.effect) {
+                    self.held.actual_mut().forget_removal(older.dot);
+                }
                 self.life.bury(&older);
             });
         }

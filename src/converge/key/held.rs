@@ -181,6 +181,19 @@ impl Actual {
         }
     }
 
+    /// A removal was executed, and another one that saw it takes the same: it makes no difference any more. A database
+    /// whose value holds a field that is over removes that each time that the value is put there, and the value is not
+    /// put there anew for that.
+    pub fn forget_removal(&mut self, dot: Dot) {
+        let place = |(_, done): &(Root, Vec<Dot>)| done.iter().position(|done| *done == dot);
+        if let Some(at) = self.trace.as_ref().and_then(place)
+            && let Some((_, done)) = &mut self.trace
+        {
+            done.remove(at);
+            self.settled -= usize::from(at < self.settled);
+        }
+    }
+
     fn begin(&mut self, root: Root, done: Vec<Dot>) {
         self.trace = Some((root, done));
         self.settled = 0;
