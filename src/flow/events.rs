@@ -66,6 +66,17 @@ pub(super) enum Event {
     },
 }
 
+impl Event {
+    /// Whether it is about rows behind so many: they come with the next batch, and so does what follows them.
+    fn is_behind(&self, count: usize) -> bool {
+        match self {
+            Event::Rows(upto) => *upto > count,
+            Event::Shipped { row } | Event::Removal { row } => *row >= count,
+            Event::Echo { .. } | Event::Read { .. } | Event::NoTime { .. } => false,
+        }
+    }
+}
+
 /// Which commands of a transaction took effect.
 #[derive(Debug)]
 pub(super) enum Effects {
@@ -127,19 +138,14 @@ impl<J: Journal> Site<J> {
         let mut next = 0;
         let mut before = self.past.observed.clone();
         while let Some(event) = self.events.pop_front() {
+            if event.is_behind(count) {
+                self.events.push_front(event);
+                break;
+            }
             match event {
-                Event::Rows(upto) if upto > count => {
-                    // Behind the batch: the rows come with the next one, and so does what follows them.
-                    self.events.push_front(Event::Rows(upto));
-                    break;
-                }
                 Event::Rows(upto) => {
                     self.local_rows(batch, next, upto);
                     next = next.max(upto);
-                }
-                Event::Removal { row } if row >= count => {
-                    self.events.push_front(Event::Removal { row });
-                    break;
                 }
                 Event::Removal { row } => {
                     self.local_row(batch, row, true);
@@ -170,10 +176,6 @@ impl<J: Journal> Site<J> {
                     self.converge.read((fingerprint, db, &key), found.as_deref());
                 }
                 Event::NoTime { fingerprint, db, key } => self.converge.no_time((fingerprint, db, &key)),
-                Event::Shipped { row } if row >= count => {
-                    self.events.push_front(Event::Shipped { row });
-                    break;
-                }
                 Event::Shipped { row } => {
                     if let Some(batch) = batch {
                         self.shipped(batch, row);

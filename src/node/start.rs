@@ -267,9 +267,7 @@ async fn build(
     let peers: Vec<SiteId> = settings.peers.iter().map(|peer| peer.site).collect();
     let roster = Roster::new(settings.site, &peers)?;
     let mut url = Url::parse(settings.database.url.expose())?;
-    if let Some(password) = &password {
-        url.password = Some(password.clone());
-    }
+    url.password = password.or(url.password);
     let (sources, material) = certificates::load(&settings)?;
     let address = settings.link.listen.clone();
     let listener = TcpListener::bind(&address)
