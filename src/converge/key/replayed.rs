@@ -54,8 +54,10 @@ impl KeyState {
         let decided = any_concurrent(&self.operations, &canonical.order) || out_of_reach;
         let tainted = contested || (decided && (unknown_root || derived));
         let arbiter = arbiter(&self.operations, &canonical.order);
-        // Repairs by element have brought the database to where no order of operations tells how.
-        let lost = unknown_root && trace.is_none() && !self.is_in_flight();
+        let follows = |(root, done): &(Root, Vec<Dot>)| *root == canonical.root && order.starts_with(done);
+        // Repairs by element have brought the database to where no order of operations tells how, or what it executed before
+        // another one is left out since.
+        let lost = unknown_root && !trace.as_ref().is_some_and(&follows) && !self.is_in_flight();
         let is_long = canonical.order.len() > means.replay_max && trace.is_some() && self.may_begin_anew();
         if demanded || arbiter == Some(me) && (tainted || lost || is_long) {
             if self.held.adds_entries() || self.held.repairs() {
@@ -80,9 +82,7 @@ impl KeyState {
             || settled > begun.count
                 && (canonical.order.get(..settled))
                     .is_some_and(|order| !any_concurrent(&self.operations, order));
-        if let Some((root, done)) = &trace
-            && *root == canonical.root
-            && order.starts_with(done)
+        if let Some((_, done)) = trace.as_ref().filter(|trace| follows(trace))
             && is_begun
             && !contested
             && (unknown_root && !decided || self.has_popped_as_replayed(&canonical, settled))

@@ -62,3 +62,13 @@ fn what_the_server_removes_within_a_transaction_goes_where_it_stands_in_it() {
     key.echoed(2, &[]);
     assert_eq!(key.held.actual().content.kind, Kind::Absent);
 }
+
+/// Which of the fields took the time is not told. It stood behind a write that is left out since, and elsewhere on nothing.
+#[test]
+fn a_site_that_executed_what_is_left_out_sends_its_value() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "HSET k f v"));
+    key.executed(op(1, 1, [0; 3], 2, "HPEXPIREAT k 99999999999999 NX FIELDS 2 f g"));
+    key.executed(op(0, 2, [1, 1, 0], 3, "HDEL k f"));
+    assert!(key.reconcile(ME, 1, 0, MEANS).ship_state);
+}
