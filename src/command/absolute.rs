@@ -5,12 +5,18 @@
 //! its master only. A ZADD keeps a condition that has held where it was made, and so does an HSETEX. All are rewritten
 //! once, at the site that captured them.
 
-use super::fields;
+use super::fields::{self, FieldTimes};
 use super::keys::Args;
 use super::table::Spec;
 
-/// The command's arguments as any server takes them, or `None` when they need no change.
-pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Option<Vec<Vec<u8>>> {
+/// The command's arguments as any server takes them, or `None` when they need no change. `field_times` is what the database
+/// knows that sent it.
+pub fn absolute<A: Args + ?Sized>(
+    spec: &Spec,
+    args: &A,
+    field_times: FieldTimes,
+    now_unix_ms: u64,
+) -> Option<Vec<Vec<u8>>> {
     let owned = |from: usize, to: usize| (from..to).map(|at| args.arg(at).to_vec()).collect::<Vec<_>>();
     let count = args.count();
     match spec.name {
@@ -64,7 +70,7 @@ pub fn absolute<A: Args + ?Sized>(spec: &Spec, args: &A, now_unix_ms: u64) -> Op
             all.extend(owned(limit + 2, count));
             exact.then_some(all)
         }
-        name if name.starts_with('H') => fields::absolute(name, args),
+        name if name.starts_with('H') => fields::absolute(name, args, field_times),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Hash fields with expiry times, as a stream carries them: HPEXPIREAT, HPERSIST, HSETEX, HGETDEL.
 //!
 //! Redis names in HPEXPIREAT the fields that took the time. Valkey names those that were asked for, also under a
-//! condition, so a condition with several fields does not tell which of them took it: that is left to a replay. HSETEX
+//! condition, so there a condition with several fields does not tell which of them took it: that is left to a replay. HSETEX
 //! writes all of its fields or none.
 
 use bytes::Bytes;
@@ -32,6 +32,11 @@ impl FieldTimes {
             (false, (7, 4..)) => FieldTimes::Apart,
             _ => FieldTimes::None,
         }
+    }
+
+    /// Whether it names the fields that took a time, and not all that were asked for.
+    fn names_takers(self) -> bool {
+        matches!(self, FieldTimes::Apart | FieldTimes::Whole)
     }
 }
 
@@ -123,16 +128,16 @@ fn try_effect(name: &str, args: &[Bytes]) -> Option<Effect> {
 
 /// The command without the condition that held where it was made, and as an older server knows it where one does;
 /// `None` where that is what it is.
-pub(super) fn absolute<A: Args + ?Sized>(name: &str, args: &A) -> Option<Vec<Vec<u8>>> {
+pub(super) fn absolute<A: Args + ?Sized>(name: &str, args: &A, sender: FieldTimes) -> Option<Vec<Vec<u8>>> {
     let words = |from: usize| (from..args.count()).map(|at| args.arg(at).to_vec());
     let begin = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
     match name {
         "HPEXPIREAT" => {
             let parts = parts(args, 3, 1)?;
-            let is_one = parts.is_conditional && args.count() == parts.from + 1;
-            let mut all = begin(&[args.arg(0), args.arg(1), args.arg(2), b"FIELDS", b"1"]);
-            all.extend(words(parts.from));
-            is_one.then_some(all)
+            let has_held = sender.names_takers() || args.count() == parts.from + 1;
+            let mut all = begin(&[args.arg(0), args.arg(1), args.arg(2)]);
+            all.extend(words(parts.from - 2));
+            (parts.is_conditional && has_held).then_some(all)
         }
         "HGETDEL" => {
             let mut all = begin(&[b"HDEL", args.arg(1)]);
@@ -184,8 +189,13 @@ mod tests {
     }
 
     fn written(text: &str) -> Option<String> {
+        written_by(FieldTimes::Quiet, text)
+    }
+
+    fn written_by(sender: FieldTimes, text: &str) -> Option<String> {
         let args = words(text);
-        let all = absolute(std::str::from_utf8(&args[0]).unwrap(), &args[..])?;
+        let name = std::str::from_utf8(&args[0]).unwrap();
+        let all = absolute(name, &args[..], sender)?;
         let all: Vec<String> = all
             .into_iter()
             .map(|word| String::from_utf8(word).unwrap())
@@ -248,7 +258,13 @@ mod tests {
         is("HSETEX h FNX FIELDS 1 f v", "HSET h f v");
         is("HSETEX h FIELDS 1 f v", "HSET h f v");
         is("HGETDEL h FIELDS 2 f g", "HDEL h f g");
-        for text in ["HPEXPIREAT h 5 FIELDS 1 f", "HSETEX h PXAT 7 FIELDS 1 f v"] {
+        let several = written_by(FieldTimes::Whole, "HPEXPIREAT h 5 XX FIELDS 2 f g");
+        assert_eq!(several.as_deref(), Some("HPEXPIREAT h 5 FIELDS 2 f g"));
+        for text in [
+            "HPEXPIREAT h 5 XX FIELDS 2 f g",
+            "HPEXPIREAT h 5 FIELDS 1 f",
+            "HSETEX h PXAT 7 FIELDS 1 f v",
+        ] {
             assert_eq!(written(text), None, "{text}");
         }
     }

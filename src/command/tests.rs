@@ -94,7 +94,7 @@ fn several_keys_are_split() {
 fn relative_times_become_absolute_and_conditions_that_held_go() {
     let rewrite = |text: &str| {
         let args = words(text);
-        let all = absolute(spec(&args[0]).unwrap(), &args[..], 1000)?;
+        let all = absolute(spec(&args[0]).unwrap(), &args[..], FieldTimes::None, 1000)?;
         Some(
             all.iter()
                 .map(|word| String::from_utf8(word.clone()).unwrap())

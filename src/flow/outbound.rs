@@ -358,6 +358,7 @@ impl<J: Journal> Site<J> {
             | EffectClass::Opaque => absolute(
                 spec,
                 &Arguments(self.reading.scanner.args(), frame),
+                self.past.dumps.field_times,
                 self.now_unix_ms,
             ),
             _ => None,
