@@ -34,10 +34,7 @@ impl Again {
             .flat_map(|op| op.elements().filter(|field| set_by(op, field).is_some()))
             .collect();
         if fields.is_empty() {
-            return Again {
-                behind: behind.iter().map(|op| op.dot).collect(),
-                times: BTreeMap::new(),
-            };
+            return Again::default();
         }
         let cover = Cover::of(behind);
         let around = Around::of(&cover, enders);

@@ -105,11 +105,11 @@ impl KeyState {
 
     /// The times that fields have in the end.
     fn repair_times(&mut self, canonical: &Canonical, known: FieldTimes, txn: TxnId, repair: &mut Repair) {
+        if self.held.expected().content.kind != Kind::Hash {
+            return;
+        }
         let times = self.times_again(canonical);
-        let mut missing = match &self.held.expected().content {
-            content if content.kind == Kind::Hash => times.missing(content),
-            _ => return,
-        };
+        let mut missing = times.missing(&self.held.expected().content);
         fields::within(known, &mut missing);
         let times = self.submit_effects(missing, Step::beside, txn);
         repair.commands.extend(times.commands);
