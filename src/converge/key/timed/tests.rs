@@ -65,20 +65,3 @@ fn a_site_without_a_time_has_nothing_to_tell() {
     key.delivered(op(2, 1, [0; 3], 2, "PEXPIREAT k 99999999999999"));
     assert!(!key.reconcile(ME, 1, 0, MEANS).tells_time);
 }
-
-#[test]
-fn a_time_outlasts_elements_that_were_written_anew() {
-    let mut key = key();
-    key.executed(op(0, 1, [0; 3], 1, "DEL k"));
-    key.executed(op(0, 2, [1, 0, 0], 2, "HSET k f a"));
-    key.executed(op(0, 3, [2, 0, 0], 3, "HSET k g a"));
-    key.executed(op(1, 1, [0; 3], 4, "PEXPIREAT k 99999999999999"));
-    key.executed(op(1, 2, [3, 1, 0], 5, "HSET k g b"));
-    key.executed(op(0, 4, [3, 1, 0], 6, "HDEL k f"));
-    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), Vec::<String>::new());
-    key.no_time();
-    key.echoed(1, &[]);
-    assert!(!key.prune(&vector([3, 1, 0])));
-    key.delivered(op(1, 3, [3, 2, 0], 7, "HSET k h c"));
-    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), ["HSET k h c"]);
-}
