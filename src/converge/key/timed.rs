@@ -7,7 +7,8 @@
 //! to tell, then or later: either there never was one, or it has gone here.
 //!
 //! The same where a setting is remembered, and a removal that it had not seen is followed by a write: that keeps the time here,
-//! for it is not known to have found no key. A site that remembers them no more has what its database did.
+//! for it is not known to have found no key. A site that remembers them no more has what its database did. What
+//! one has told, no other tells again.
 //!
 //! What arrives while it is read is settled meanwhile: after a restart nobody could tell which increments have waited for it.
 
@@ -88,6 +89,10 @@ fn advance(of_its: &mut Option<Vector>, op: &Operation, others: &Option<Vector>)
     })
 }
 
+fn is_setting(op: &Operation) -> bool {
+    matches!(op.effect, Effect::Expire { .. })
+}
+
 fn has_elements(kind: Kind) -> bool {
     matches!(kind, Kind::Set | Kind::Hash | Kind::Sorted | Kind::List)
 }
@@ -104,10 +109,11 @@ impl KeyState {
             Expiry::Never => false,
             Expiry::At(_) if !timed.is_followed => false,
             Expiry::At(_) => {
-                let is_setting =
-                    |op: &&Operation| matches!(op.effect, Effect::Expire { .. }) && !op.is_state();
-                let mut settings = self.operations.iter().filter(is_setting);
-                want.expiry == self.base.expiry || settings.any(|op| timed.may_have_ended(op))
+                let told = || self.operations.iter().filter(|op| op.tells_time());
+                let is_told = |setting: &Operation| told().any(|op| op.sees(setting.dot));
+                let mut settings = self.operations.iter().filter(|op| is_setting(op));
+                want.expiry == self.base.expiry && told().next().is_none()
+                    || settings.any(|op| timed.may_have_ended(op) && !is_told(op))
             }
         }
     }
