@@ -485,7 +485,7 @@ impl KeyState {
                 let ship_state = demanded && is_calm;
                 return Repair {
                     ship_state,
-                    tells_time: !ship_state && self.calls_for_reading(&want),
+                    tells_time: !ship_state && self.timed.calls_for_reading(&want),
                     ..repair
                 };
             }

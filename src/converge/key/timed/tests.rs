@@ -30,31 +30,6 @@ fn a_time_that_a_removal_may_have_taken_is_told_by_who_has_it() {
     assert!(other.reconcile(ME, 1, 0, MEANS).is_empty());
 }
 
-/// A site that remembers neither the setting nor the removal has a key without a time.
-#[test]
-fn a_time_that_a_removal_may_have_ended_is_told_by_who_keeps_it() {
-    let keeping = |removal_sees: u64, write_sees: [u64; 3]| {
-        let mut key = key();
-        key.executed(op(1, 1, [0; 3], 1, "PEXPIREAT k 99999999999999"));
-        key.executed(op(2, 1, [0, removal_sees, 0], 2, "SREM k a"));
-        key.executed(op(0, 1, write_sees, 3, "SADD k b"));
-        key
-    };
-    let told = |removal_sees, write_sees| {
-        let repair = keeping(removal_sees, write_sees).reconcile(ME, 1, 0, MEANS);
-        assert_eq!(commands(&repair), ["PEXPIREAT k 99999999999999"]);
-        repair.tells_time
-    };
-    assert!(told(0, [0, 1, 1]));
-    assert!(told(1, [0, 1, 1]));
-    assert!(told(0, [0, 1, 0]));
-    assert!(!told(0, [0, 0, 1]), "the setting is newer than the key");
-    let mut other = keeping(0, [0, 1, 1]);
-    let by_another = op(1, 2, [1, 1, 1], 4, "PEXPIREAT k 99999999999999");
-    other.delivered(of_snapshot(by_another));
-    assert!(!other.reconcile(ME, 1, 0, MEANS).tells_time);
-}
-
 #[test]
 fn a_site_without_a_time_has_nothing_to_tell() {
     let mut key = key();
