@@ -293,7 +293,12 @@ impl Host {
         let read = running.site.read_stream(&mut stream.buffer);
         let moved = len > 0 || before != (stream.buffer.len(), running.site.source());
         match read {
-            Ok(Stop::Drained | Stop::Replies | Stop::Swapped) => {}
+            Ok(Stop::Drained | Stop::Replies) => {}
+            Ok(Stop::Swapped) => {
+                self.keep_position();
+                self.drop_stream();
+                return true;
+            }
             Err(_) => {
                 self.drop_stream();
                 return true;

@@ -70,6 +70,8 @@ pub enum What {
     FallBack(u64, bool),
     /// The replication link breaks, and the database's backlog does not reach so far back.
     Gap,
+    /// A client swaps two databases.
+    Swap,
     /// A clock jumps, the database's or the syncer's.
     Jump(i64, bool),
 }
@@ -279,7 +281,8 @@ fn crashes(seed: u64, sites: u64, steps: u64) -> Vec<(u64, usize, What)> {
         let step = random.below(steps);
         let away = 1 + random.below(60);
         match random.below(10) {
-            0..5 => events.push((step, site, What::Crash(away))),
+            0..4 => events.push((step, site, What::Crash(away))),
+            4 => events.push((step, site, What::Swap)),
             5..7 => events.push((step, site, What::Gap)),
             _ => {
                 events.push((random.below(step + 1), site, What::Save));

@@ -179,6 +179,7 @@ impl World {
             }
             What::Save => self.hosts[site].save(),
             What::Gap => self.hosts[site].lose_backlog(),
+            What::Swap => self.hosts[site].swap(event.number),
             What::Jump(ms, of_database) => {
                 self.hosts[site].settings.jump(*ms, *of_database);
                 self.pass(0);

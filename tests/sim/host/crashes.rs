@@ -3,6 +3,7 @@
 use syncer::flow::SnapshotError;
 
 use super::{Host, name};
+use crate::database::Cause;
 use crate::snapshot;
 
 impl Host {
@@ -40,6 +41,14 @@ impl Host {
         self.database.fall_back(dbs, offset, is_replica);
         self.fell_back = true;
         true
+    }
+
+    /// A client swaps two databases; not where nothing would prove afterwards that the whole is there.
+    pub fn swap(&mut self, number: usize) {
+        if !self.is_away() && self.is_proved() {
+            let words = ["SWAPDB", "0", "1"].map(|word| word.as_bytes().to_vec()).to_vec();
+            self.database.run(0, &[words], false, Cause::Client(number));
+        }
     }
 
     /// Whether the database has the mark of each site that it has anything of.
