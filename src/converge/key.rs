@@ -471,7 +471,10 @@ impl KeyState {
         let by_element = self.is_elementwise();
         if by_element {
             let want = evaluate(&self.base, &self.operations, self.life.enders());
-            if let Ok(mut effects) = difference(&want, &self.held.expected().content) {
+            let is_reading = self.timed.is_reading;
+            let have = &self.held.expected().content;
+            let revives = !is_reading && timed::gives_anew(&want, have);
+            if let Ok(mut effects) = difference(&want, have) {
                 fields::within(means.field_times, &mut effects);
                 if !may_script && effects.iter().any(needs_script) {
                     (self.waiting_for, self.demanded) = (Some(me), demanded);
@@ -481,11 +484,12 @@ impl KeyState {
                 // A client's write that a repair meets may be undone by it: what is read then is not what it claims.
                 let is_calm = effects.is_empty() && !self.is_in_flight();
                 self.demanded = demanded && !is_calm;
+                let revives = revives && !effects.is_empty();
                 let repair = self.submit_effects(effects, Step::repair, txn);
                 let ship_state = demanded && is_calm;
                 return Repair {
                     ship_state,
-                    tells_time: !ship_state && self.timed.calls_for_reading(&want),
+                    tells_time: !ship_state && (revives || self.timed.calls_for_reading(&want)),
                     ..repair
                 };
             }

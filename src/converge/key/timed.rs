@@ -6,6 +6,9 @@
 //! one, tells it as a part of a snapshot is told: it yields to whatever it has not seen. A site that finds none has nothing
 //! to tell, then or later: either there never was one, or it has gone here.
 //!
+//! And where a time is given anew to a key that was not there any more, that of the others, who may have forgotten all of
+//! it and found it gone, has none. So that is told, too.
+//!
 //! What arrives while it is read is settled meanwhile: after a restart nobody could tell which increments have waited for it.
 
 use crate::causality::Vector;
@@ -64,6 +67,13 @@ impl Timed {
     pub fn forget(&mut self) {
         self.is_read = false;
     }
+}
+
+/// Whether what is wanted gives a key that has gone, or come anew, a time again: what took the last element counts as if it
+/// had not, and only the database tells that it did.
+pub(super) fn gives_anew(want: &Content, have: &Content) -> bool {
+    let is_given = want.kind != Kind::Absent && matches!(want.expiry, Expiry::At(_));
+    is_given && want.rest_unknown && !have.rest_unknown && have.expiry == Expiry::Never
 }
 
 /// Whether it has seen all of these others.

@@ -72,3 +72,23 @@ fn a_site_that_executed_what_is_left_out_sends_its_value() {
     key.executed(op(0, 2, [1, 1, 0], 3, "HDEL k f"));
     assert!(key.reconcile(ME, 1, 0, MEANS).ship_state);
 }
+
+/// The removal took the last member, which only the database knows; the others find no key, and may have forgotten why.
+#[test]
+fn a_time_that_is_given_anew_is_told() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "PEXPIREAT k 99999999999999"));
+    key.delivered(op(1, 1, [0; 3], 2, "ZREM k m"));
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), ["ZREM k m"]);
+    key.echoed(1, &took(&[true]));
+    assert_eq!(
+        commands(&key.reconcile(ME, 2, 0, MEANS)),
+        ["PEXPIREAT k 99999999999999"]
+    );
+    key.echoed(2, &took(&[false]));
+    assert!(key.reconcile(ME, 3, 0, MEANS).is_empty());
+    key.delivered(op(1, 2, [1, 1, 0], 3, "ZADD k 7 n"));
+    let repair = key.reconcile(ME, 3, 0, MEANS);
+    assert_eq!(commands(&repair), ["ZADD k 7.0 n", "PEXPIREAT k 99999999999999"]);
+    assert!(repair.tells_time);
+}
