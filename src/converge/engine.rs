@@ -76,6 +76,8 @@ pub enum Verdict {
     Verbatim,
     /// The key is in conflict: what [`Converge::settle`] gives takes its place.
     InConflict,
+    /// Its list has to be read first, which the next [`Converge::settle`] begins: it is asked again then.
+    Waits,
     /// The window's disk failed: nothing may be submitted, see [`Converge::fault`].
     Unknown,
 }
@@ -322,28 +324,36 @@ impl Converge {
         }
     }
 
-    /// A remote operation is to be submitted: as it came, or, in the same transaction, as what is settled.
+    /// A remote operation is to be submitted: as it came, or, in the same transaction, as what is settled; or later, if it
+    /// `may_wait`.
     #[inline]
-    pub fn remote(&mut self, arrival: Arrival<'_>, history: &mut impl History) -> Verdict {
+    pub fn remote(&mut self, arrival: Arrival<'_>, may_wait: bool, history: &mut impl History) -> Verdict {
         match self
             .window
             .touch(arrival.fingerprint, arrival.dot, arrival.class, arrival.past)
         {
             Touch::Fast => Verdict::Verbatim,
             Touch::Unknown => Verdict::Unknown,
-            touch => {
-                self.remote_in_conflict(arrival, touch, history);
-                Verdict::InConflict
-            }
+            touch => self.remote_in_conflict(arrival, touch, may_wait, history),
         }
     }
 
     #[cold]
-    fn remote_in_conflict(&mut self, arrival: Arrival<'_>, touch: Touch, history: &mut impl History) {
+    fn remote_in_conflict(
+        &mut self,
+        arrival: Arrival<'_>,
+        touch: Touch,
+        may_wait: bool,
+        history: &mut impl History,
+    ) -> Verdict {
         if touch == Touch::Conflict {
             self.materialise(arrival.fingerprint, history);
         }
-        for share in history.operations(arrival.dot, arrival.fingerprint) {
+        let shares = history.operations(arrival.dot, arrival.fingerprint);
+        if may_wait && self.waits_to_be_read(arrival.fingerprint, &shares) {
+            return Verdict::Waits;
+        }
+        for share in shares {
             self.contest(arrival.dot, share.has_derived);
             let Some(operation) = share.operation else {
                 continue;
@@ -352,6 +362,7 @@ impl Converge {
             self.conflicts.enter_key(place, |key| key.delivered(operation));
             self.compare(arrival.fingerprint, share.db, &share.key);
         }
+        Verdict::InConflict
     }
 
     /// Like [`Converge::remote`] for a key that has to take the slow path because another key of the same
@@ -362,7 +373,7 @@ impl Converge {
         } else {
             Touch::Conflict
         };
-        self.remote_in_conflict(arrival, touch, history);
+        self.remote_in_conflict(arrival, touch, false, history);
     }
 
     /// An operation was executed while nobody looked (before a restart).

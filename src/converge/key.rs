@@ -49,7 +49,7 @@ const JUDGED_MAX: usize = 64;
 pub type TxnId = u64;
 
 /// A key whose operations in the window are, or were, concurrent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct KeyState {
     db: u32,
     key: Bytes,
@@ -453,6 +453,9 @@ impl KeyState {
         if let Some(site) = self.heals_by() {
             self.waiting_for = Some(site);
             return Repair::default();
+        }
+        if let Some(repair) = self.read_ahead() {
+            return repair;
         }
         let Some(begun) = self.begin_healed(txn) else {
             return self.compare_whole(me, txn, means);

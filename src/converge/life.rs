@@ -35,7 +35,7 @@ use crate::command::effect::{Effect, SetExpiry};
 const CHAINS_OPEN: usize = 8;
 
 /// What is known of a key's presence.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Life {
     /// What is folded, with all that was superseded; its values mean nothing.
     base: Content,
@@ -57,7 +57,7 @@ pub(super) struct Life {
 }
 
 /// Superseded operations of one site.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ghost {
     /// The last of them, without values.
     last: Operation,

@@ -213,6 +213,9 @@ impl<J: Journal> Site<J> {
         if self.fault().is_some() {
             return false;
         }
+        if to == from {
+            return false;
+        }
         self.submitted.advance(origin, batch.first_seq + to as Seq - 1);
         true
     }
@@ -255,14 +258,17 @@ impl<J: Journal> Site<J> {
                 break;
             }
             let seq = batch.first_seq + at as Seq;
-            self.deliver_row(
-                batch,
-                at,
-                row,
-                Dot { site: origin, seq },
+            let dot = Dot { site: origin, seq };
+            let begins_unit = at == 0 || batch.row(at - 1).is_none_or(|before| !before.continues());
+            if !self.deliver_row(
+                (batch, at, row),
+                begins_unit,
+                dot,
                 &past,
                 (row.end - start) as usize,
-            );
+            ) {
+                break;
+            }
             past.advance(origin, seq);
             start = row.end;
             at += 1;
@@ -275,7 +281,11 @@ impl<J: Journal> Site<J> {
                 break;
             }
         }
+        if at == from {
+            self.past.building = None;
+        }
         self.settle(&past);
+        self.flush_repairs();
         if let Some(mut txn) = self.past.building.take() {
             txn.from = batch.first_seq + from as Seq;
             txn.to = batch.first_seq + at as Seq - 1;
@@ -291,34 +301,55 @@ impl<J: Journal> Site<J> {
         at
     }
 
+    /// Whether it was delivered. If not it waits, and what was delivered ends with the unit before it.
     #[inline]
-    fn deliver_row(&mut self, batch: &Rc<Batch>, at: usize, row: Row, dot: Dot, past: &Vector, bytes: usize) {
+    fn deliver_row(
+        &mut self,
+        (batch, at, row): (&Rc<Batch>, usize, Row),
+        begins_unit: bool,
+        dot: Dot,
+        past: &Vector,
+        bytes: usize,
+    ) -> bool {
         self.extend_building(dot);
-        if row.class == EffectClass::Restore {
-            return self.deliver_value(batch, at, row, dot, past);
-        }
-        if row.class == EffectClass::Took {
-            return self.deliver_slowly(row, dot, past);
-        }
-        if row.keys_inside() || row.class.is_of_databases() {
-            return self.deliver_many_keys(batch, at, row, dot, past, bytes);
-        }
-        if row.class == EffectClass::Opaque
-            && self.past.dumps.field_times != FieldTimes::Whole
-            && self.deliver_timed(batch, at, row, dot, past)
-        {
-            return;
+        if self.deliver_specially((batch, at, row), dot, past, bytes) {
+            return true;
         }
         let arrival = arrival(row, dot, past);
-        match self.converge.remote(arrival, &mut self.past) {
+        match self.converge.remote(arrival, begins_unit, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
             Verdict::InConflict => {
                 self.weigh(bytes);
                 self.contest();
             }
-            Verdict::Unknown => return,
+            Verdict::Waits => return false,
+            Verdict::Unknown => return true,
         }
         self.meet_flushes(dot, past);
+        true
+    }
+
+    /// What is not just a command on one key, if it is that.
+    #[inline]
+    fn deliver_specially(
+        &mut self,
+        (batch, at, row): (&Rc<Batch>, usize, Row),
+        dot: Dot,
+        past: &Vector,
+        bytes: usize,
+    ) -> bool {
+        if row.class == EffectClass::Restore {
+            self.deliver_value(batch, at, row, dot, past);
+        } else if row.class == EffectClass::Took {
+            self.deliver_slowly(row, dot, past);
+        } else if row.keys_inside() || row.class.is_of_databases() {
+            self.deliver_many_keys(batch, at, row, dot, past, bytes);
+        } else {
+            return row.class == EffectClass::Opaque
+                && self.past.dumps.field_times != FieldTimes::Whole
+                && self.deliver_timed(batch, at, row, dot, past);
+        }
+        true
     }
 
     /// What a repair stands for counts, too: otherwise no limit would hold where repairs are small.
@@ -362,13 +393,13 @@ impl<J: Journal> Site<J> {
 
     fn deliver_rewritten(&mut self, command: Bytes, row: Row, dot: Dot, past: &Vector) {
         let arrival = arrival(row, dot, past);
-        match self.converge.remote(arrival, &mut self.past) {
+        match self.converge.remote(arrival, false, &mut self.past) {
             Verdict::Verbatim => {
                 if let Some(txn) = &mut self.past.building {
                     txn.push_rewritten(dot.seq, u32::from(row.db), command);
                 }
             }
-            Verdict::InConflict => self.contest(),
+            Verdict::InConflict | Verdict::Waits => self.contest(),
             Verdict::Unknown => return,
         }
         self.meet_flushes(dot, past);
@@ -469,7 +500,7 @@ impl<J: Journal> Site<J> {
             self.contest();
         } else {
             for fingerprint in fingerprints {
-                self.converge.remote(arrival(fingerprint), &mut self.past);
+                self.converge.remote(arrival(fingerprint), false, &mut self.past);
             }
             self.push_verbatim(batch, at, row, bytes);
         }

@@ -100,6 +100,24 @@ impl Converge {
         self.change_and_compare(key, KeyState::snapshot_failed);
     }
 
+    /// Whether one of an operation's keys is a list that has to be read before it is delivered.
+    pub(super) fn waits_to_be_read(&mut self, fingerprint: u64, shares: &[KeyOperation]) -> bool {
+        let (me, means) = (self.me, self.means);
+        let mut waits = false;
+        for share in shares {
+            let Some(operation) = &share.operation else {
+                continue;
+            };
+            let place = (fingerprint, share.db, &share.key);
+            let asked = |state: &mut KeyState| state.waits_to_be_read(operation, me, means);
+            if self.conflicts.change_key(place, asked) == Some(true) {
+                self.compare(fingerprint, share.db, &share.key);
+                waits = true;
+            }
+        }
+        waits
+    }
+
     /// A list was read in a transaction of ours; `None` if the key holds something else.
     pub fn read(&mut self, key: (u64, u32, &Bytes), found: Option<&[Bytes]>) {
         self.change_and_compare(key, |state| state.read(found));

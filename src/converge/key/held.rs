@@ -265,7 +265,7 @@ impl Actual {
 }
 
 /// What the database holds, what is on its way, and what both give together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Held {
     actual: Actual,
     in_flight: VecDeque<Flight>,

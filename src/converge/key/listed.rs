@@ -11,8 +11,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::held::Actual;
-use super::{KeyState, Repair, Root};
-use crate::causality::{Dot, Seq, Vector};
+use super::{KeyState, Means, Repair, Root, TxnId};
+use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::effect::Effect;
 use crate::command::took::Told;
 use crate::converge::content::{Kind, kind_of};
@@ -20,12 +20,17 @@ use crate::converge::list::{Retold, Views, base_of, reaches_beyond};
 use crate::converge::mutation::{Mutation, off};
 use crate::converge::operation::Operation;
 
+/// With more operations than this it is not found out beforehand whether a list has to be read.
+const AHEAD_MAX: usize = 64;
+
 /// What is known of the list below all operations.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Listed {
     pub views: Views,
     /// It is being read.
     pub is_reading: bool,
+    /// It is to be read, for what is about to be delivered.
+    is_ahead: bool,
     /// What was read told nothing, and it would not if it was read again.
     is_unreadable: bool,
     /// Pops of this site of which it will be known what they gave when the list is read.
@@ -160,6 +165,38 @@ impl KeyState {
         self.executed_on_base(trace.as_ref())?;
         self.listed.is_reading = true;
         self.demanded = demanded;
+        Some(Repair {
+            read: true,
+            ..Repair::default()
+        })
+    }
+
+    /// Whether this operation, which is about to be delivered, has to wait until the list has been read: it is being read, or
+    /// would be for it. What is delivered counts as executed for whoever goes on from here, also in a later run, so nothing is
+    /// delivered that a reading would hold up.
+    pub fn waits_to_be_read(&mut self, op: &Operation, me: SiteIx, means: Means) -> bool {
+        if self.listed.is_reading || self.listed.is_ahead {
+            return true;
+        }
+        let is_out = self.listed.is_unreadable || !self.base.rest_unknown || self.is_healing();
+        let is_busy = self.operations.len() > AHEAD_MAX || self.demanded;
+        if is_out || is_busy || kind_of(&op.effect) != Kind::List || !op.is_elementwise() {
+            return false;
+        }
+        let mut trial = self.clone();
+        trial.delivered(op.clone());
+        self.listed.is_ahead = trial.reconcile(me, TxnId::MAX, 0, means).read;
+        self.listed.is_ahead
+    }
+
+    /// The list is read before what waits for it is delivered.
+    pub(super) fn read_ahead(&mut self) -> Option<Repair> {
+        if !std::mem::take(&mut self.listed.is_ahead) {
+            return None;
+        }
+        let trace = self.held.expected().trace.clone();
+        self.executed_on_base(trace.as_ref())?;
+        self.listed.is_reading = true;
         Some(Repair {
             read: true,
             ..Repair::default()

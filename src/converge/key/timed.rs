@@ -20,7 +20,7 @@ use crate::converge::operation::Operation;
 use super::KeyState;
 
 /// What is known of that.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Timed {
     /// The newest writes and removals of elements, by site.
     writes: Option<Vector>,

@@ -27,7 +27,7 @@ type Threats = BTreeMap<Dot, Rc<Vector>>;
 const ALL: u32 = u32::MAX;
 
 /// What happened to a key's elements, and what each site has seen of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Presence {
     /// The type of the key's operations.
     kind: Kind,
@@ -45,7 +45,7 @@ pub(super) struct Presence {
 }
 
 /// What happened to one element; a string is one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Element {
     /// By site, in order: what puts it there.
     creations: Vec<Vec<Seq>>,
@@ -53,7 +53,7 @@ struct Element {
 }
 
 /// What a site's latest operation saw.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct View {
     past: Vector,
     /// Elements that are there, by number; those of the base are not among them.

@@ -31,7 +31,7 @@ use crate::value::{self, Value};
 pub type Taken = Vec<(Bytes, Option<Bytes>)>;
 
 /// What was done to a list, and what each site has seen of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Views {
     /// By site, in order.
     entries: Vec<Vec<Entry>>,
@@ -48,7 +48,7 @@ pub struct Views {
 }
 
 /// What becomes of pops when one is told of.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Retold {
     /// It was known.
     Known,
@@ -61,14 +61,14 @@ pub enum Retold {
 /// In place of the length of what something left that is executed as it came.
 const ENDLESS: usize = 1 << 16;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     seq: Seq,
     time: Hlc,
     deed: Deed,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Deed {
     Push(Vec<(Bytes, Bytes)>),
     Pop(Vec<Bytes>),

@@ -536,7 +536,7 @@ impl World {
                     class,
                     past: &operation.past,
                 };
-                (converge.remote(arrival, lookup), converge.settle(txn))
+                (converge.remote(arrival, false, lookup), converge.settle(txn))
             });
             match verdict {
                 Verdict::Unknown => panic!("there is no disk to fail"),
