@@ -25,6 +25,8 @@ pub(super) struct PeerFlow {
     peer: SiteIx,
     told: Option<Ack>,
     told_at: Instant,
+    /// What was told last was told because of a value that is asked for next.
+    asks_next: bool,
     /// The generation for which the peer has been asked to dial anew.
     asked: u64,
     /// It stands in the door until the greeting is through.
@@ -49,6 +51,7 @@ impl PeerFlow {
             connection,
             told: None,
             told_at: Instant::now(),
+            asks_next: false,
             guest,
             refused: None,
         }
@@ -231,12 +234,18 @@ impl Flow for PeerFlow {
             }
             return None;
         }
-        if let Some((db, key)) = node.peers[self.peer.at()].reminders.pop_front() {
+        let ack = node.site.ack();
+        let is_told = self.told.as_ref() == Some(&ack);
+        // Whoever is asked for a value goes by what we hold: an old one that we have must not seem to be on its way.
+        let reminders = &mut node.peers[self.peer.at()].reminders;
+        if (is_told || std::mem::take(&mut self.asks_next))
+            && let Some((db, key)) = reminders.pop_front()
+        {
             return Some(Outgoing::Pull { db, key });
         }
-        let ack = node.site.ack();
+        self.asks_next = !reminders.is_empty();
         drop(node);
-        if self.told.as_ref() == Some(&ack) || self.told_at.elapsed() < ACK_PAUSE {
+        if is_told || !self.asks_next && self.told_at.elapsed() < ACK_PAUSE {
             return None;
         }
         let positions = self.positions(&ack);

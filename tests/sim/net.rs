@@ -74,11 +74,10 @@ impl Link {
         if !ends[end].session.is_streaming() {
             return false;
         }
-        let reminder = running.reminders[ends[end].peer].pop_front();
-        let frame = match reminder {
-            Some((db, key)) => Some(Frame::Pull { db, key }),
-            None => next_frame(&mut running.site, &mut ends[end]),
-        };
+        let frame = next_frame(&mut running.site, &mut ends[end]).or_else(|| {
+            let (db, key) = running.reminders[ends[end].peer].pop_front()?;
+            Some(Frame::Pull { db, key })
+        });
         let sent = frame.is_some();
         if let Some(frame) = frame {
             push(&mut ends[1 - end], arrives, frame);

@@ -211,6 +211,20 @@ fn pushes_stand_in_the_order_of_their_times() {
     assert_eq!(after_reading(&mut key, &["mine", "base"]), want);
 }
 
+/// Whoever goes on from here takes what was delivered for executed.
+#[test]
+fn what_a_list_has_to_be_read_for_waits() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 5, "LPUSH k mine"));
+    let earlier = op(1, 1, [0; 3], 4, "LPUSH k earlier");
+    assert!(key.waits_to_be_read(&earlier, ME, MEANS));
+    assert_eq!(after_reading(&mut key, &["mine", "base"]), Vec::<String>::new());
+    assert!(!key.waits_to_be_read(&earlier, ME, MEANS));
+    key.delivered(earlier);
+    let want = ["LINSERT k AFTER mine earlier"];
+    assert_eq!(commands(&key.reconcile(ME, 3, 0, MEANS)), want);
+}
+
 #[test]
 fn a_long_list_is_edited_at_its_ends() {
     let mut key = key();

@@ -540,7 +540,7 @@ impl World {
             });
             match verdict {
                 Verdict::Unknown => panic!("there is no disk to fail"),
-                Verdict::InConflict => self.submit(at, Some(dot), repairs),
+                Verdict::InConflict | Verdict::Waits => self.submit(at, Some(dot), repairs),
                 Verdict::Verbatim => {
                     let steps = vec![Step {
                         fingerprint: key,
