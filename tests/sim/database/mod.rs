@@ -149,8 +149,10 @@ pub struct Database {
     /// What lists gave out to clients, in order: database, key, elements.
     pub given: Vec<Given>,
     popped: Option<Given>,
-    /// So many records and pops there were when it came back older than it was.
-    lost: (usize, usize),
+    /// The records that it lost when it came back older than it was, the last one first, until that is noticed.
+    lost: Vec<usize>,
+    /// So many pops there were then.
+    given_before: usize,
     selected: Option<usize>,
     unit: Vec<(usize, Words, Cause)>,
     units: u64,
@@ -174,7 +176,8 @@ impl Database {
             history: Vec::new(),
             given: Vec::new(),
             popped: None,
-            lost: (0, 0),
+            lost: Vec::new(),
+            given_before: 0,
             selected: None,
             unit: Vec::new(),
             units: 0,
@@ -216,10 +219,13 @@ impl Database {
     /// Dies, and starts again from an older file; or a replica takes over that was so far behind, and knows where.
     pub fn fall_back(&mut self, dbs: Vec<Keyspace>, offset: u64, is_replica: bool) {
         self.dbs = dbs;
-        self.behind(offset).for_each(|record| record.is_lost = true);
+        self.lost = self.behind(offset).map(|(at, _)| at).collect();
+        self.given_before = self.given.len();
+        for &at in &self.lost {
+            self.history[at].is_lost = true;
+        }
         let begin = self.begin;
         let (id, stream) = (self.id, self.stream.clone());
-        self.lost = (self.history.len(), self.given.len());
         self.crash();
         if is_replica && offset >= begin {
             self.stream = stream;
@@ -230,25 +236,24 @@ impl Database {
 
     /// Of what it lost, this is how far anybody had read it.
     pub fn lost_behind(&mut self, offset: u64) {
-        let (records, given) = self.lost;
-        let lost = self.history[..records].iter_mut().rev();
-        let mut pops: Vec<(usize, Word)> = Vec::new();
-        for record in lost.take_while(|record| record.is_lost && record.offset > offset) {
+        for at in std::mem::take(&mut self.lost) {
+            let record = &mut self.history[at];
+            if record.offset <= offset {
+                continue;
+            }
             record.is_untold = true;
             let is_pop = is(&record.words[0], "LPOP") || is(&record.words[0], "RPOP");
-            if is_pop && record.cause != Cause::Applied {
-                pops.push((record.db, record.words[1].clone()));
+            if !is_pop || record.cause == Cause::Applied {
+                continue;
             }
-        }
-        // What they gave is told to nobody.
-        for (db, key) in pops {
-            let mut before = self.given[..self.lost.1.min(given)].iter();
-            if let Some(at) = before.rposition(|(of, name, _)| (*of, name) == (db, &key)) {
+            // What it gave is told to nobody.
+            let place = (record.db, &record.words[1]);
+            let mut given = self.given[..self.given_before].iter();
+            if let Some(at) = given.rposition(|(of, name, _)| (*of, name) == place) {
                 self.given.remove(at);
-                self.lost.1 -= 1;
+                self.given_before -= 1;
             }
         }
-        self.lost = (0, 0);
     }
 
     fn begin_anew(&mut self) {
@@ -266,12 +271,14 @@ impl Database {
 
     /// A snapshot takes the place of everything behind this offset.
     pub fn told_until(&mut self, offset: u64) {
-        self.behind(offset).for_each(|record| record.is_untold = true);
+        self.behind(offset)
+            .for_each(|(_, record)| record.is_untold = true);
     }
 
-    fn behind(&mut self, offset: u64) -> impl Iterator<Item = &mut Record> {
-        let records = self.history.iter_mut().rev();
-        records.take_while(move |record| record.offset > offset)
+    /// What it has not lost of what stands behind this offset, and where.
+    fn behind(&mut self, offset: u64) -> impl Iterator<Item = (usize, &mut Record)> {
+        let records = self.history.iter_mut().enumerate().rev();
+        records.filter(move |(_, record)| !record.is_lost && record.offset > offset)
     }
 
     /// Runs commands of a client, as one transaction if so wanted.

@@ -34,7 +34,7 @@ impl Host {
 
     /// The database dies and comes back as that file has it, or as a replica that was so far behind; false if there is none.
     pub fn fall_back(&mut self, is_replica: bool) -> bool {
-        let Some((dbs, offset)) = self.saved.take().filter(|_| !self.down) else {
+        let Some((dbs, offset)) = self.saved.take().filter(|_| !self.down && !self.fell_back) else {
             return false;
         };
         self.die();
@@ -53,6 +53,9 @@ impl Host {
 
     /// Whether the database has the mark of each site that it has anything of.
     fn is_proved(&self) -> bool {
+        if self.fell_back {
+            return false;
+        }
         let has = |key: String| self.database.dbs[0].contains_key(key.as_bytes());
         let Some(running) = &self.running else {
             return false;
