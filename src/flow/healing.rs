@@ -201,6 +201,19 @@ mod tests {
         assert_eq!((a.converge().keys_healing(), a.healing()), (0, None));
     }
 
+    /// Where the other one is gone for good, what this database holds is what there is.
+    #[test]
+    fn an_operator_can_end_the_wait() {
+        let mut a = fallen(&[&[b"SET", b"k", b"v"]]);
+        assert_eq!(a.heal(&Vector::zero(2)), Ok(1));
+        a.apply_connected();
+        execute(&mut a);
+        assert_eq!(a.overrule(B), 1);
+        a.prune();
+        assert_eq!((a.converge().keys_healing(), a.healing()), (0, None));
+        assert_eq!(a.converge().keys_waiting(), 0);
+    }
+
     #[test]
     fn what_names_no_keys_is_refused() {
         let refused = |mut a: Site<Memory>| a.heal(&Vector::zero(2)).unwrap_err();
