@@ -232,12 +232,8 @@ impl Converge {
     /// Whether the database lets us run scripts, without which streams may have to wait; gives what was so before.
     pub fn set_may_script(&mut self, may_script: bool) -> bool {
         let dirty = &mut self.dirty;
-        self.conflicts.change_waiting(|fingerprint, key| {
-            if !key.is_dirty() {
-                key.mark_dirty();
-                dirty.push((fingerprint, key.db(), key.key().clone()));
-            }
-        });
+        self.conflicts
+            .change_waiting(|fingerprint, key| compare_later(dirty, fingerprint, key));
         std::mem::replace(&mut self.means.may_script, may_script)
     }
 
@@ -262,10 +258,7 @@ impl Converge {
             }
             count += 1;
             key.demand_state(None);
-            if !key.is_dirty() {
-                key.mark_dirty();
-                dirty.push((fingerprint, key.db(), key.key().clone()));
-            }
+            compare_later(dirty, fingerprint, key);
         });
         count
     }
@@ -421,9 +414,8 @@ impl Converge {
         let dirty = &mut self.dirty;
         self.conflicts.change(fingerprint, |keys| {
             for key in keys {
-                if key.contest(dot) && !key.is_dirty() {
-                    key.mark_dirty();
-                    dirty.push((fingerprint, key.db(), key.key().clone()));
+                if key.contest(dot) {
+                    compare_later(dirty, fingerprint, key);
                 }
             }
         });
@@ -491,10 +483,7 @@ impl Converge {
     pub fn compare(&mut self, fingerprint: u64, db: u32, key: &Bytes) {
         let dirty = &mut self.dirty;
         self.conflicts.change_key((fingerprint, db, key), |state| {
-            if !state.is_dirty() {
-                state.mark_dirty();
-                dirty.push((fingerprint, db, key.clone()));
-            }
+            compare_later(dirty, fingerprint, state);
         });
     }
 
@@ -584,5 +573,13 @@ impl Converge {
         self.dirty.extend(self.conflicts.take_dirty());
         let losses = self.conflicts.take_losses();
         self.note(losses);
+    }
+}
+
+/// A key is compared by the next [`Converge::settle`], once.
+fn compare_later(dirty: &mut Vec<(u64, u32, Bytes)>, fingerprint: u64, key: &mut KeyState) {
+    if !key.is_dirty() {
+        key.mark_dirty();
+        dirty.push((fingerprint, key.db(), key.key().clone()));
     }
 }

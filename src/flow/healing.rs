@@ -111,6 +111,9 @@ impl<J: Journal> Site<J> {
 
     /// Whoever is connected is asked.
     pub(super) fn heal_by_connected(&mut self) {
+        if self.healing.is_none() {
+            return;
+        }
         let peers = self.roster.peers();
         let connected: Vec<SiteIx> = peers.filter(|site| self.peers.get(*site).connected).collect();
         self.converge.heal_by(&connected);

@@ -119,9 +119,10 @@ fn an_earlier_position_is_found() {
     let disk = filled(40);
     let (mut log, _) = open(&disk).unwrap();
     let before = |seq: u64| {
-        move |body: &[u8]| {
-            let text = std::str::from_utf8(body).unwrap();
-            text.strip_prefix("at ").unwrap().parse::<u64>().unwrap() <= seq
+        move |body: Bytes| {
+            let text = std::str::from_utf8(&body).unwrap();
+            let at = text.strip_prefix("at ").unwrap().parse::<u64>().unwrap();
+            (at <= seq).then_some(body)
         }
     };
     for (seq, found) in [(40, "at 39"), (39, "at 39"), (38, "at 36"), (5, "at 3")] {

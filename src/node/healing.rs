@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::logs::Logs;
 use super::shared::{Shared, now_unix_ms};
+use super::source::id_bytes;
+use crate::capture::ReplId;
 use crate::causality::{Roster, SiteId, Vector};
 use crate::config::Settings;
 use crate::database::Lineage;
@@ -81,7 +83,6 @@ pub(super) async fn meet(shared: &Shared, stream: &mut Stream) -> Met {
 }
 
 fn prepare(shared: &Shared, lineage: &Lineage) -> Result<usize, HealingError> {
-    let mut id = [0; crate::op::REPLICATION_ID_BYTES];
     let mut node = shared.node.borrow_mut();
     let site = &mut node.site;
     let before = lineage.before.as_bytes();
@@ -91,14 +92,11 @@ fn prepare(shared: &Shared, lineage: &Lineage) -> Result<usize, HealingError> {
         stable.meet(earlier);
     }
     let keys = site.lost_keys(&stable)?.len();
-    if lineage.id.len() != id.len() {
-        return Err(HealError::NoRecord.into());
-    }
-    id.copy_from_slice(lineage.id.as_bytes());
+    let id = ReplId::new(lineage.id.as_bytes()).ok_or(HealError::NoRecord)?;
     keep(&shared.settings.data_dir, site.roster(), &stable)?;
     // The new history selects a database before anything else.
     site.set_time(now_unix_ms());
-    site.stream_begins(id, lineage.end, 0);
+    site.stream_begins(id_bytes(id), lineage.end, 0);
     drop(node);
     shared.promise_position();
     Ok(keys)

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
 use super::position::Position;
 use crate::causality::{Roster, Seq, SiteId, SiteIx, Vector};
 use crate::flow::{Journal, JournalError};
@@ -130,12 +128,10 @@ impl Logs {
     /// What was stable when the stream of this history stood at this offset or before it, as far as that was kept.
     pub fn stable_at(&mut self, replication_id: &[u8], offset: u64) -> Result<Option<Vector>, LogError> {
         let roster = self.roster.clone();
-        let decode = |body: &[u8]| Position::decode(Bytes::copy_from_slice(body), &roster);
         let is_before =
-            |at: Position| at.source.replication_id == replication_id && at.source.offset <= offset;
+            |at: &Position| at.source.replication_id == replication_id && at.source.offset <= offset;
         let log = &mut self.origins[roster.me().at()].log;
-        let body = log.newest_position(|body| decode(body).is_some_and(is_before))?;
-        let position = body.and_then(|body| Position::decode(body, &roster));
+        let position = log.newest_position(|body| Position::decode(body, &roster).filter(is_before))?;
         Ok(position.map(|position| self.with_newcomers(position).stable))
     }
 

@@ -79,7 +79,7 @@ struct StreamSink<'a> {
     getack: Option<u64>,
 }
 
-fn id_bytes(id: ReplId) -> [u8; ReplId::BYTES] {
+pub(super) fn id_bytes(id: ReplId) -> [u8; ReplId::BYTES] {
     let mut bytes = [0; ReplId::BYTES];
     bytes.copy_from_slice(id.as_bytes());
     bytes

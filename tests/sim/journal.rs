@@ -205,13 +205,10 @@ impl Logs {
     /// What was stable when the stream stood there, as far as it was kept.
     pub fn stable_at(&mut self, id: &[u8; 40], offset: u64) -> Option<Vector> {
         let sites = self.roster.count();
-        let decode = |body: &[u8]| Position::decode(body, sites);
-        let is_before = |at: Position| at.source.replication_id == *id && at.source.offset <= offset;
+        let is_before = |at: &Position| at.source.replication_id == *id && at.source.offset <= offset;
         let log = &mut self.origins[self.roster.me().at()].log;
-        let body = log
-            .newest_position(|body| decode(body).is_some_and(is_before))
-            .ok()??;
-        decode(&body).map(|position| position.stable)
+        let position = log.newest_position(|body| Position::decode(&body, sites).filter(is_before));
+        Some(position.ok()??.stable)
     }
 
     /// Forces the newest segments to disk.

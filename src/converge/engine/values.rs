@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Converge, History, KeyOperation};
+use super::{Converge, History, KeyOperation, compare_later};
 use crate::causality::{Dot, Seq, SiteIx};
 use crate::command::took;
 use crate::converge::key::{KeyState, TxnId};
@@ -40,16 +40,15 @@ impl Converge {
 
     /// Keys that ask none of these sites for their value, which is older here than it was, ask one of them.
     pub fn heal_by(&mut self, sites: &[SiteIx]) {
-        if sites.is_empty() || self.keys_healing() == 0 {
+        if sites.is_empty() {
             return;
         }
         let dirty = &mut self.dirty;
         self.conflicts.change_waiting(|fingerprint, key| {
             let site = sites[(fingerprint % sites.len() as u64) as usize];
             let is_away = key.heals_by().is_some_and(|asked| !sites.contains(&asked));
-            if is_away && key.heal_by(site) && !key.is_dirty() {
-                key.mark_dirty();
-                dirty.push((fingerprint, key.db(), key.key().clone()));
+            if is_away && key.heal_by(site) {
+                compare_later(dirty, fingerprint, key);
             }
         });
     }

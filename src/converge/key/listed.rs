@@ -161,10 +161,16 @@ impl KeyState {
         if !is_asked || listed.is_unreadable {
             return None;
         }
+        let repair = self.begin_reading()?;
+        self.demanded = demanded;
+        Some(repair)
+    }
+
+    /// Unless what the database has executed would not be told apart from what it finds.
+    fn begin_reading(&mut self) -> Option<Repair> {
         let trace = self.held.expected().trace.clone();
         self.executed_on_base(trace.as_ref())?;
         self.listed.is_reading = true;
-        self.demanded = demanded;
         Some(Repair {
             read: true,
             ..Repair::default()
@@ -191,16 +197,10 @@ impl KeyState {
 
     /// The list is read before what waits for it is delivered.
     pub(super) fn read_ahead(&mut self) -> Option<Repair> {
-        if !std::mem::take(&mut self.listed.is_ahead) {
-            return None;
+        match std::mem::take(&mut self.listed.is_ahead) {
+            true => self.begin_reading(),
+            false => None,
         }
-        let trace = self.held.expected().trace.clone();
-        self.executed_on_base(trace.as_ref())?;
-        self.listed.is_reading = true;
-        Some(Repair {
-            read: true,
-            ..Repair::default()
-        })
     }
 
     /// What the database has executed since the base, if that was on a list alone.

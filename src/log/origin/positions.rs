@@ -10,11 +10,11 @@ use crate::log::error::LogError;
 use crate::log::segment::{KIND_POSITION, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES};
 
 impl<D: Disk> OriginLog<D> {
-    /// The body of the newest position for which this holds.
+    /// The newest position that this takes, as it takes it.
     ///
     /// # Errors
     /// The disk, or damage.
-    pub fn newest_position(&mut self, is_it: impl Fn(&[u8]) -> bool) -> Result<Option<Bytes>, LogError> {
+    pub fn newest_position<T>(&mut self, take: impl Fn(Bytes) -> Option<T>) -> Result<Option<T>, LogError> {
         for at in (0..self.segments.len()).rev() {
             let (number, end) = (self.segments[at].number, self.segments[at].bytes);
             let (mut offset, mut found) = (SEGMENT_HEADER_BYTES as u64, None);
@@ -25,7 +25,7 @@ impl<D: Disk> OriginLog<D> {
                 if header.kind == KIND_POSITION {
                     let from = offset + RECORD_HEADER_BYTES as u64;
                     let body = self.read(number, from, header.body, end)?;
-                    found = is_it(&body).then_some(body).or(found);
+                    found = take(body).or(found);
                 }
                 offset += (RECORD_HEADER_BYTES + header.body) as u64;
             }
