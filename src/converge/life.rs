@@ -33,6 +33,8 @@ use crate::command::effect::{Effect, SetExpiry};
 
 /// A new ghost is put to one of so many last ones, if it continues it.
 const CHAINS_OPEN: usize = 8;
+/// How many of the newest operations are looked at for a write that tells that a key is there.
+const NEAR: usize = 16;
 
 /// What is known of a key's presence.
 #[derive(Debug, Clone)]
@@ -196,8 +198,33 @@ impl Life {
         known.flatten().unwrap_or_else(|| self.looks_gone(op, operations))
     }
 
-    /// Looks at all of the past.
+    /// Whether a write of the same type is near, of which nothing that takes anything can have seen what it left: then not
+    /// all of the past has to be looked at. A part of a snapshot yields to what it has not seen, so it tells nothing.
+    fn found_a_write(&self, op: &Operation, operations: &[Operation]) -> bool {
+        let kind = kind_of(&op.effect);
+        let is_by_element = matches!(kind, Kind::Text | Kind::Set | Kind::Hash | Kind::Sorted);
+        let fits = |base: Kind| matches!(base, Kind::Unknown | Kind::Absent) || base == kind;
+        if !is_by_element || self.presence.has_others() || !fits(self.base().kind) {
+            return false;
+        }
+        let is_plain = |other: &Operation| is_write(&other.effect) && kind_of(&other.effect) == kind;
+        let is_left = |other: &Operation| {
+            is_plain(other) && op.sees(other.dot) && !other.is_state() && !other.is_conditional()
+        };
+        let mut near = operations.iter().enumerate().rev().take(NEAR);
+        let Some((at, write)) = near.find(|(_, other)| is_left(other)) else {
+            return false;
+        };
+        let takes = |other: &Operation| !is_plain(other) && other.sees(write.dot);
+        // What has seen it stands behind it.
+        !operations[at + 1..].iter().any(takes) && !self.ghosts.iter().any(|ghost| takes(&ghost.last))
+    }
+
+    /// Looks at all of the past, where it must.
     fn looks_gone(&self, op: &Operation, operations: &[Operation]) -> bool {
+        if is_write(&op.effect) && self.found_a_write(op, operations) {
+            return false;
+        }
         let kind = kind_of(&op.effect);
         let ghosts = self.ghosts_seen_by(op);
         let mut past = seen_by(op, &ghosts, operations);
