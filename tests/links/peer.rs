@@ -148,6 +148,7 @@ impl Peer {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                     panic!("the syncer is silent")
                 }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => return None,
             }
         }

@@ -160,7 +160,11 @@ impl Client {
             self.buffer.drain(..self.start);
             self.start = 0;
             let mut chunk = [0; 65_536];
-            let n = self.stream.read(&mut chunk)?;
+            let n = match self.stream.read(&mut chunk) {
+                // A child of this process was stopped, or has ended.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
