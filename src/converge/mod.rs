@@ -32,7 +32,7 @@ mod settled;
 mod window;
 
 pub use engine::{Arrival, Converge, Counters, History, KeyOperation, KeyRepair, REPLAY_MAX, Verdict};
-pub use key::{KeyState, Means, Repair, Took, TxnId};
+pub use key::{KeyState, Means, Owed, Repair, Took, TxnId};
 pub use losses::{Loss, Rule};
 pub use operation::Operation;
 pub use settled::Settled;

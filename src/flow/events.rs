@@ -327,6 +327,9 @@ impl<J: Journal> Site<J> {
     fn echoed(&mut self, site: SiteIx, seq: Seq, txn: Option<TxnId>, effects: Effects) -> Option<Vector> {
         let before = self.past.observed.clone();
         let passed = self.pass_over(txn);
+        if let Some(txn) = txn.filter(|_| site == self.me) {
+            self.own_echoed = txn;
+        }
         if site != self.me && seq > before.get(site) {
             self.counters.applied += seq - before.get(site);
             if txn.is_none() {

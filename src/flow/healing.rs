@@ -136,35 +136,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use bytes::BytesMut;
 
-    use super::super::window_tests::{Memory, receive, site};
+    use super::super::window_tests::{Memory, execute, receive, site, write};
     use super::*;
-    use crate::echo::{Link, Place};
     use crate::resp::encode;
 
     const B: SiteIx = SiteIx(1);
-
-    fn write(site: &mut Site<Memory>, command: &[&[u8]]) {
-        let mut stream = BytesMut::new();
-        encode::command(&mut stream, command);
-        site.read_stream(&mut stream).unwrap();
-    }
-
-    /// Everything is submitted and comes back; the commands in it.
-    fn execute(site: &mut Site<Memory>) -> String {
-        let mut commands = Vec::new();
-        while let Some(id) = site.next_txn().map(|txn| txn.id) {
-            let txn = site.txn(id).unwrap();
-            commands.extend(txn.expected().concat());
-            let link = Link {
-                number: id,
-                place: Place::Alone,
-            };
-            let parts = txn.encode(&site.marker(txn), &link).parts;
-            let mut stream = BytesMut::from(&parts.concat()[..]);
-            site.read_stream(&mut stream).unwrap();
-        }
-        String::from_utf8(commands).unwrap()
-    }
 
     /// Site a, begun again with a database that has lost these writes, all of which are in its log.
     fn fallen(commands: &[&[&[u8]]]) -> Site<Memory> {

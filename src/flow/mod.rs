@@ -20,6 +20,7 @@ mod journal;
 mod marks;
 mod merge;
 mod outbound;
+mod owed;
 mod passed_over;
 mod peers;
 mod rebuild;

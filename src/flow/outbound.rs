@@ -114,6 +114,7 @@ impl Default for Reading {
 impl<J: Journal> Site<J> {
     /// The stream goes on behind this offset of this history.
     pub fn stream_begins(&mut self, replication_id: [u8; REPLICATION_ID_BYTES], offset: u64, db: u32) {
+        self.is_streaming = true;
         self.reading.scanner.reset();
         self.reading.state = State::Between;
         self.reading.offset = offset;
@@ -129,6 +130,7 @@ impl<J: Journal> Site<J> {
 
     /// The stream broke off: what was not complete comes again.
     pub fn stream_lost(&mut self) {
+        self.is_streaming = false;
         self.builder.clear();
         self.events.clear();
         self.observed = self.past.observed.clone();

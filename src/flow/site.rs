@@ -93,6 +93,10 @@ pub struct Site<J> {
     pub(super) builder: Builder,
     pub(super) events: VecDeque<Event>,
     pub(super) source: Option<Source>,
+    /// Whether the stream is there.
+    pub(super) is_streaming: bool,
+    /// The last transaction under this site's own marker that came back.
+    pub(super) own_echoed: TxnId,
     /// A SWAPDB ended the database's history, and its snapshot has not been taken.
     pub(super) has_swapped: bool,
     /// Number of the transaction in which repairs are being gathered.
@@ -165,6 +169,8 @@ impl<J: Journal> Site<J> {
             builder: Builder::default(),
             events: VecDeque::new(),
             source: None,
+            is_streaming: false,
+            own_echoed: 0,
             has_swapped: false,
             next_txn: 1,
             repairs: None,
@@ -393,9 +399,11 @@ impl<J: Journal> Site<J> {
         self.past.in_flight.push_back(txn);
     }
 
-    /// The next transaction to send, if the database may take more.
+    /// The next transaction to send, if the database may take more. While its stream is away it may not: whatever it has
+    /// executed when it comes back should be seen from what was sent before (`owed.rs`).
     pub fn next_txn(&mut self) -> Option<&Txn> {
         let allowed = match self.barrier {
+            _ if !self.is_streaming => 0,
             Barrier::Down => 0,
             Barrier::Sent(_) => 1,
             Barrier::Passed => usize::MAX,

@@ -103,7 +103,7 @@ pub struct Snapshot {
     bytes_max: u64,
     version: u16,
     fingerprints: Fingerprinter,
-    markers: Vec<Marker>,
+    pub(super) markers: Vec<Marker>,
     captured_key: Vec<u8>,
     captured: Option<Seq>,
     keys: u64,
@@ -275,6 +275,7 @@ impl<J: Journal> Site<J> {
     /// It proves nothing, or the log refuses; nothing was changed.
     pub fn adopt(&mut self, snapshot: Snapshot, source: Source) -> Result<(), SnapshotError> {
         let observed = self.prove(&snapshot)?;
+        let owed = self.owed(&snapshot, &observed, &source);
         for marker in &snapshot.markers {
             self.clock.absorb(marker.time);
         }
@@ -290,6 +291,7 @@ impl<J: Journal> Site<J> {
         self.has_swapped = false;
         self.stream_begins(source.replication_id, source.offset, source.db);
         self.handle_events(Some(&batch));
+        self.owe(&owed, &batch, source);
         if self.barrier != Barrier::Down {
             self.apply_connected();
         }

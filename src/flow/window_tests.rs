@@ -105,25 +105,28 @@ pub(super) fn receive(site: &mut Site<Memory>, from: &Memory, origin: SiteIx) {
     }
 }
 
-/// The database executes everything that is submitted, and it comes back; how many transactions that were.
-fn execute(site: &mut Site<Memory>) -> usize {
-    let mut done = 0;
+/// A client of the site writes.
+pub(super) fn write(site: &mut Site<Memory>, command: &[&[u8]]) {
+    let mut stream = BytesMut::new();
+    encode::command(&mut stream, command);
+    site.read_stream(&mut stream).unwrap();
+}
+
+/// The database executes everything that is submitted, and it comes back; the commands in it.
+pub(super) fn execute(site: &mut Site<Memory>) -> String {
+    let mut commands = Vec::new();
     while let Some(id) = site.next_txn().map(|txn| txn.id) {
         let txn = site.txn(id).unwrap();
+        commands.extend(txn.expected().concat());
         let link = Link {
-            number: done as u64 + 1,
+            number: id,
             place: Place::Alone,
         };
-        let encoded = txn.encode(&site.marker(txn), &link);
-        let mut stream = BytesMut::new();
-        encoded
-            .parts
-            .iter()
-            .for_each(|bytes| stream.extend_from_slice(bytes));
-        site.read_stream(&mut stream).unwrap();
-        done += 1;
+        let parts = txn.encode(&site.marker(txn), &link).parts;
+        site.read_stream(&mut BytesMut::from(&parts.concat()[..]))
+            .unwrap();
     }
-    done
+    String::from_utf8(commands).unwrap()
 }
 
 /// A peer's word that it has seen an operation of ours counts only when everything that it did before saying so has
@@ -175,7 +178,7 @@ fn nothing_is_submitted_after_a_look_up_that_the_disk_failed() {
     disk.fails.set(true);
     a.deliver();
     assert!(a.fault().is_some());
-    assert_eq!(execute(&mut a), 0);
+    assert_eq!(execute(&mut a), "");
     // What is told to the others stays behind what happens now.
     set(&mut a, 5000..5001);
     assert_eq!((a.observed().get(A), a.ack().settled.get(A)), (2001, 2000));
