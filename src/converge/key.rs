@@ -358,9 +358,7 @@ impl KeyState {
             // Where this one came first, they were asked without what it has replaced.
             self.learn_again(|trim| !trim.is_known());
         }
-        if let Some(past) = past {
-            self.learn_pops(&[past]);
-        }
+        self.learn_pops_later(past);
     }
 
     /// What these trims left is asked again: what they have seen is known in another way.

@@ -310,6 +310,11 @@ impl Life {
         self.read = Some(base.clone());
     }
 
+    /// Whether what was read of the base does not count.
+    pub fn is_hidden(&self) -> bool {
+        self.is_hidden
+    }
+
     /// What pops took is known now, or known better. Where the base is hidden, what was read of it does not count:
     /// other sites could not read it.
     pub fn learn(&mut self, took: &BTreeMap<Dot, Option<Taken>>, operations: &[Operation], is_hidden: bool) {

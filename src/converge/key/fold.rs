@@ -39,6 +39,7 @@ impl KeyState {
         if is_read || self.waiting_for.is_some() || self.dirty || self.is_healing() {
             return false;
         }
+        self.learn_what_was_told();
         if self.operations.iter().all(|op| stable.includes(op.dot)) {
             if !self.is_elementwise() && self.fold_replayed(stable) && self.dirty {
                 return false;

@@ -100,6 +100,11 @@ impl KeyState {
         }
     }
 
+    /// An operation with this past changes what pops took: all learn anew, once, before anybody asks.
+    pub(super) fn learn_pops_later(&mut self, cause: Option<Rc<Vector>>) {
+        self.listed.causes.extend(cause);
+    }
+
     /// However much was told, all pops learn anew once.
     pub(super) fn learn_what_was_told(&mut self) {
         let causes = std::mem::take(&mut self.listed.causes);
@@ -124,21 +129,31 @@ impl KeyState {
     pub(super) fn learn_pops(&mut self, causes: &[Rc<Vector>]) {
         if self.listed.views.is_open() {
             // It is not too late to tell of a pop that one of them did not see: nobody has folded it yet.
-            self.learn_all(|pop| causes.is_empty() || causes.iter().any(|past| !past.includes(pop)));
+            let is_read = causes.is_empty();
+            self.learn_all(is_read, |pop| {
+                is_read || causes.iter().any(|past| !past.includes(pop))
+            });
         }
     }
 
     /// All pops learn what they took.
     pub(super) fn open_list(&mut self) {
-        self.learn_all(|_| true);
+        self.learn_all(true, |_| true);
     }
 
-    fn learn_all(&mut self, may_tell: impl Fn(Dot) -> bool) {
+    /// `is_read`, the base is known better than before.
+    fn learn_all(&mut self, is_read: bool, may_tell: impl Fn(Dot) -> bool) {
         let all = self.all_operations();
         let base = (&self.base, self.life.folded());
         let mut took = self.listed.views.open(base, &all, may_tell);
         let is_blind = self.listed.views.is_blind();
-        self.life.learn(&took, &self.operations, is_blind);
+        let is_news = |op: &Operation| match &op.effect {
+            Effect::ListPop { took: known, .. } => took.get(&op.dot).is_none_or(|found| found != known),
+            _ => false,
+        };
+        if is_read || self.life.is_hidden() != is_blind || all.iter().any(is_news) {
+            self.life.learn(&took, &self.operations, is_blind);
+        }
         for op in &mut self.operations {
             if let Effect::ListPop { took: found, .. } = &mut op.effect {
                 *found = took.remove(&op.dot).flatten();
@@ -184,7 +199,10 @@ impl KeyState {
         if self.listed.is_reading || self.listed.is_ahead {
             return true;
         }
-        let is_out = self.listed.is_unreadable || !self.base.rest_unknown || self.is_healing();
+        let listed = &self.listed;
+        // Where something hides the base, nobody reads it.
+        let is_out =
+            listed.is_unreadable || listed.views.is_blind() || !self.base.rest_unknown || self.is_healing();
         let is_busy = self.operations.len() > AHEAD_MAX || self.demanded;
         if is_out || is_busy || kind_of(&op.effect) != Kind::List || !op.is_elementwise() {
             return false;
