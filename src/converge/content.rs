@@ -13,7 +13,7 @@ use super::pieces::counted;
 use crate::command::effect::{Effect, SetExpiry};
 
 /// The type of a key's content, as far as it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Whatever lay before the window.
     Unknown,

@@ -23,6 +23,7 @@ use bytes::Bytes;
 
 use self::presence::Presence;
 use self::shape::{shape, stripped};
+use self::wholes::is_gone_in_replay;
 use super::content::{Content, Kind, kind_of};
 use super::evaluate::{evaluate_kind, evaluate_value, is_reset, is_write};
 use super::fields::found_none;
@@ -230,6 +231,9 @@ impl Life {
         let mut past = seen_by(op, &ghosts, operations);
         if is_value_left(&past) {
             return false;
+        }
+        if let Some(is_gone) = is_gone_in_replay(self.base(), &past, op) {
+            return is_gone;
         }
         let found = kind_left(self.base(), &past, kind);
         let is_gone = match found {

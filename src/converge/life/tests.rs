@@ -165,6 +165,46 @@ fn what_is_done_within_a_list_does_not_end_its_time() {
 }
 
 #[test]
+fn where_types_fight_beside_a_command_on_the_whole_the_replay_tells_what_was_there() {
+    let set = Effect::Set {
+        value: Bytes::new(),
+        expiry: SetExpiry::At(900),
+    };
+    let push = Effect::ListPush {
+        left: true,
+        elements: vec![(Bytes::from_static(b"e"), Bytes::new())],
+    };
+    let bit = Effect::Bits(vec![(Bytes::from_static(b"b"), true)]);
+    // The push is the later one, but behind the SET it has no effect.
+    let operations = |last: Effect| {
+        let push = Operation {
+            time: Hlc(2),
+            ..op((0, 1), [0, 0, 0], push.clone())
+        };
+        vec![
+            op((1, 1), [0, 0, 0], set.clone()),
+            push,
+            op((1, 2), [0, 1, 0], Effect::Opaque),
+            op((0, 2), [1, 2, 0], last),
+        ]
+    };
+    let enders = |operations: &[Operation]| {
+        let (life, _) = lived(operations);
+        life.enders().iter().map(|op| op.dot).collect::<Vec<Dot>>()
+    };
+    assert_eq!(enders(&operations(bit.clone())), []);
+    let member = Effect::SetAdd(vec![Bytes::from_static(b"m")]);
+    let gone = operations(member);
+    assert_eq!(enders(&gone), [gone[3].dot]);
+    // Bits call for a replay, too.
+    let mut of_bits = operations(bit.clone());
+    of_bits[0].effect = bit;
+    of_bits.remove(2);
+    of_bits[2].past = op((0, 2), [1, 1, 0], Effect::Del).past;
+    assert_eq!(enders(&of_bits), []);
+}
+
+#[test]
 fn a_value_that_was_sent_leaves_a_key_there() {
     let value = Effect::Restore {
         payload: Bytes::new(),
