@@ -352,6 +352,10 @@ impl<J: Journal> Site<J> {
     /// Compares the keys that something happened to. What is missing joins the transaction under construction,
     /// or goes out at the end of the event; `before` is what had been observed before its cause.
     pub(super) fn settle(&mut self, before: &Vector) {
+        if self.converge.has_contested() {
+            // What it left is not brought about by executing it again: it would change its other keys, too.
+            self.contest();
+        }
         if !self.converge.is_dirty() || self.recovering {
             return;
         }

@@ -254,3 +254,31 @@ fn markers_behind_a_flush_tell_the_latest_time() {
         "{times:?}"
     );
 }
+
+/// Executed again for the key that it wrote, a command on two keys would take the other one with it.
+#[test]
+fn a_flush_that_meets_a_renamed_key_renames_nothing_again() {
+    let (held_by_a, held_by_b) = (Memory::default(), Memory::default());
+    let mut a = site("a", "b", held_by_a);
+    let mut b = site("b", "a", held_by_b.clone());
+    let mut stream = BytesMut::new();
+    encode::command(&mut stream, &[b"RPUSH", b"k", b"x"]);
+    encode::command(&mut stream, &[b"RENAME", b"k", b"l"]);
+    encode::command(&mut stream, &[b"RPUSH", b"k", b"y"]);
+    a.read_stream(&mut stream).unwrap();
+    let mut stream = BytesMut::new();
+    encode::command(&mut stream, &[b"FLUSHALL"]);
+    b.read_stream(&mut stream).unwrap();
+    receive(&mut a, &held_by_b, B);
+    a.apply_connected();
+    execute(&mut a);
+    a.deliver();
+    let id = a.next_txn().map(|txn| txn.id).unwrap();
+    let written: Vec<_> = a.txn(id).unwrap().expected();
+    let has = |word: &[u8]| {
+        written
+            .iter()
+            .any(|command| memchr::memmem::find(command, word).is_some())
+    };
+    assert!(has(b"RPUSH") && !has(b"RENAME"), "{written:?}");
+}
