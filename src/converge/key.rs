@@ -335,10 +335,8 @@ impl KeyState {
         self.life.add(&op, &self.operations);
         self.timed.note(&op);
         if op.may_supersede() {
-            let is_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
-            let has_entries = self.base.kind == Kind::Stream || self.operations.iter().any(is_stream);
-            // A trim that has not seen this one still has to know what the earlier one took.
-            let is_needed = |older: &Operation| has_entries && is_reset(&older.effect);
+            let needs_resets = self.needs_resets();
+            let is_needed = |older: &Operation| needs_resets && is_reset(&older.effect);
             let is_over = |older: &mut Operation| op.supersedes(older) && !is_needed(older);
             let superseded = self.operations.extract_if(.., is_over);
             superseded.for_each(|older| {
@@ -359,6 +357,13 @@ impl KeyState {
             self.learn_again(|trim| !trim.is_known());
         }
         self.learn_pops_later(past);
+    }
+
+    /// Whether a reset is needed although a later one has seen it: a trim that has not seen that one still has to know what
+    /// the earlier one took.
+    fn needs_resets(&self) -> bool {
+        let is_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
+        self.base.kind == Kind::Stream || self.operations.iter().any(is_stream)
     }
 
     /// What these trims left is asked again: what they have seen is known in another way.

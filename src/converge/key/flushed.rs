@@ -67,7 +67,8 @@ impl KeyState {
 
     /// Whether it is among the operations, or what takes its place.
     pub fn knows_flush(&self, flush: &Operation) -> bool {
-        let is_known = |op: &Operation| op.dot == flush.dot || op.supersedes(flush);
+        let is_replaced = !self.needs_resets();
+        let is_known = |op: &Operation| op.dot == flush.dot || is_replaced && op.supersedes(flush);
         self.operations.iter().any(is_known)
     }
 }

@@ -94,3 +94,19 @@ fn a_flush_that_a_key_recalls_leaves_what_had_not_seen_it() {
     let want = ["DEL k", "SADD k new other"];
     assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), want);
 }
+
+/// The trim of another site saw the flush, and not the deletion behind it: of the entries it saw, the flush took one.
+#[test]
+fn a_stream_recalls_a_flush_although_a_deletion_followed_it() {
+    let mut key = key();
+    let flush = op(0, 2, [1, 0, 0], 2, "DEL k");
+    key.executed(op(0, 1, [0; 3], 1, "XADD k 9-0 f v"));
+    key.executed(op(0, 3, [2, 0, 0], 3, "XADD k 2-0 f v"));
+    key.executed(op(0, 4, [3, 0, 0], 4, "UNLINK k"));
+    assert!(key.was_emptied_by(&flush) && !key.knows_flush(&flush));
+    key.flushed_before(flush.clone(), flush.dot);
+    key.delivered(op(1, 1, [0; 3], 1, "XADD k 3-0 f v"));
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), ["XADD k 3-0 f v"]);
+    key.delivered(op(1, 2, [2, 1, 0], 5, "XADD k MAXLEN = 2 10-0 f v"));
+    assert_eq!(commands(&key.reconcile(ME, 2, 0, MEANS)), ["XADD k 10-0 f v"]);
+}
