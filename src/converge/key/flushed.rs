@@ -45,8 +45,10 @@ impl KeyState {
                 .filter(executed)
                 .filter(|op| !flush.sees(op.dot))
         };
-        // Of what an earlier run executed it is not known whether it did; what was taken is gone all the same.
-        let is_known = !self.doubtful || has_taken && stay().next().is_none();
+        // Of what an earlier run executed it is not known whether it did; what was taken is gone all the same. What began
+        // with nothing, or with a value, this run has seen.
+        let has_begun = trace.is_some_and(|(root, _)| *root != Root::Base);
+        let is_known = !self.doubtful || has_begun || has_taken && stay().next().is_none();
         if (follows || has_taken) && is_known {
             let mut actual = Actual {
                 content: Content::absent(),

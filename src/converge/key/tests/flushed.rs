@@ -43,6 +43,22 @@ fn what_a_flush_took_is_gone_whatever_an_earlier_run_did() {
     assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), ["SET k 1"]);
 }
 
+/// What an earlier run did, this run's deletion took: from there on all is known, and what the flush took as well.
+#[test]
+fn what_began_anew_behind_a_restart_is_known_behind_a_flush() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "SET k 320000"));
+    key.doubt();
+    key.executed(op(0, 2, [1, 0, 0], 2, "UNLINK k"));
+    key.executed(op(0, 3, [2, 0, 0], 3, "INCRBY k 1"));
+    key.executed(op(0, 5, [4, 0, 0], 5, "INCRBY k 32"));
+    let arrived = op(1, 1, [0; 3], 6, "INCRBY k 1");
+    let flush = op(0, 4, [3, 0, 0], 4, "DEL k");
+    key.flushed_before(flush.clone(), flush.dot);
+    key.delivered(arrived);
+    assert_eq!(commands(&key.reconcile(ME, 1, 0, MEANS)), ["INCRBY k 1"]);
+}
+
 /// Two flushes of this site, seen by its push, that another site's push has not seen; and one of that site, which took
 /// the first push, so that it was put back.
 #[test]
