@@ -15,7 +15,7 @@ use crate::command::FieldTimes;
 use crate::command::effect::Effect;
 use crate::converge::content::{Content, Expiry, Kind, kind_of};
 use crate::converge::difference::difference;
-use crate::converge::evaluate::evaluate_value;
+use crate::converge::evaluate::{evaluate, evaluate_value};
 use crate::converge::fields::Again;
 use crate::converge::operation::Operation;
 use crate::converge::pieces::needs_replay;
@@ -71,6 +71,9 @@ impl KeyState {
                 self.waiting_for = Some(other);
                 return Repair::default();
             }
+            if let Some(repair) = self.finish_repairs(demanded, trace.is_none(), means, txn) {
+                return repair;
+            }
             let mut repair = self.ship(&canonical, trace, (derived, demanded), txn);
             self.repair_times(&canonical, means.field_times, txn, &mut repair);
             return repair;
@@ -125,6 +128,35 @@ impl KeyState {
     fn may_begin_anew(&self) -> bool {
         let is_of_stream = |op: &Operation| kind_of(&op.effect) == Kind::Stream;
         !self.is_in_flight() && !self.operations.iter().any(is_of_stream)
+    }
+
+    /// A repair by element that met a client's write may have undone it, or done a part. What is shipped would claim that
+    /// write, so where all that was executed has rules by element, it is brought to what these give first. None if nothing is
+    /// left to do.
+    fn finish_repairs(
+        &mut self,
+        demanded: bool,
+        has_repaired: bool,
+        means: Means,
+        txn: TxnId,
+    ) -> Option<Repair> {
+        let is_executed = |op: &&Operation| !self.pending.contains(&op.dot);
+        let executed = || self.operations.iter().filter(is_executed);
+        if !has_repaired || !executed().all(Operation::is_elementwise) {
+            return None;
+        }
+        let executed: Vec<Operation> = executed().cloned().collect();
+        if needs_replay(&self.base, &executed) {
+            return None;
+        }
+        let want = evaluate(&self.base, &executed, self.life.enders());
+        let mut effects = difference(&want, &self.held.expected().content).ok()?;
+        fields::within(means.field_times, &mut effects);
+        if effects.is_empty() {
+            return None;
+        }
+        self.demanded = demanded;
+        Some(self.submit_effects(effects, Step::repair, txn))
     }
 
     /// What is shipped claims all that is known, so it is brought about first where that can be done.

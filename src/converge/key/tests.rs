@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 mod flushed;
+mod shipped;
 mod times;
 
 use std::rc::Rc;
