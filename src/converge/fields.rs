@@ -95,7 +95,10 @@ pub(super) fn had_no_effect(content: &mut Content, effect: &Effect) {
         }
         Effect::FieldExpire { fields, at_unix_ms } => match (&fields[..], at_unix_ms) {
             ([field], Some(_)) => content.put(field, Value::Absent),
-            ([field], None) => content.set_time(field, Expiry::Never),
+            // Whatever came back, none of them has a time.
+            (_, None) => fields
+                .iter()
+                .for_each(|field| content.set_time(field, Expiry::Never)),
             _ => fields
                 .iter()
                 .for_each(|field| content.set_time(field, Expiry::Unknown)),

@@ -6,6 +6,7 @@
 
 mod flushed;
 mod fold;
+mod found;
 mod healing;
 mod held;
 mod listed;

@@ -211,6 +211,7 @@ fn what_had_no_effect_tells_of_one_field() {
         (several.get(&field("f")), several.time(&field("f"))),
         (bytes("v"), Expiry::Unknown)
     );
+    assert_eq!(after("HPERSIST h FIELDS 2 f g").time(&field("f")), Expiry::Never);
     assert_eq!(
         after("HSETEX h PXAT 1 FIELDS 1 f v").get(&field("f")),
         Value::Absent

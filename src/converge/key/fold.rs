@@ -118,7 +118,7 @@ impl KeyState {
         true
     }
 
-    fn dots(&self, order: &[usize]) -> Vec<Dot> {
+    pub(super) fn dots(&self, order: &[usize]) -> Vec<Dot> {
         order.iter().map(|&at| self.operations[at].dot).collect()
     }
 
@@ -307,6 +307,7 @@ impl KeyState {
             actual.settled = settled.iter().filter(|dot| kept.contains(dot)).count();
             done.retain(|dot| kept.contains(dot));
             actual.popped.retain(|dot| kept.contains(&dot));
+            actual.found.retain(|dot| kept.contains(&dot));
         }
     }
 }

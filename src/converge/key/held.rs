@@ -14,6 +14,7 @@ use crate::converge::operation::Operation;
 use crate::converge::replay::Root;
 
 use super::TxnId;
+use super::found::Found;
 use super::popped::{Form, Popped};
 
 /// A key's content as far as it is known, and how it came to be.
@@ -28,6 +29,8 @@ pub(super) struct Actual {
     pub void: BTreeSet<Dot>,
     /// What the pops in the trace took.
     pub popped: Popped,
+    /// What in the trace may have read times of fields found.
+    pub found: Found,
 }
 
 /// Commands that were submitted and have not been seen in the stream.
@@ -36,6 +39,17 @@ pub(super) struct Flight {
     pub txn: TxnId,
     pub restart: Option<Restart>,
     pub steps: Vec<Step>,
+}
+
+impl Flight {
+    /// Nothing yet.
+    pub fn of(txn: TxnId) -> Flight {
+        Flight {
+            txn,
+            restart: None,
+            steps: Vec::new(),
+        }
+    }
 }
 
 /// The beginning of a replay.
@@ -145,6 +159,7 @@ impl Actual {
             settled: 0,
             void: BTreeSet::new(),
             popped: Popped::default(),
+            found: Found::default(),
         }
     }
 
@@ -156,12 +171,13 @@ impl Actual {
         self.extend(&op.effect, op.dot);
     }
 
-    /// How a command takes something of a list, where a trace is to tell of it.
+    /// How a command takes something of a list, where a trace is to tell of it, and of what it found.
     fn form(&mut self, effect: &Effect, dot: Option<Dot>) -> Option<Form> {
         if self.trace.is_none() {
-            self.popped.forget();
+            self.forget_forms();
             return None;
         }
+        self.found.executes(&self.content, effect, dot);
         self.popped.form(&self.content, effect, dot)
     }
 
@@ -197,7 +213,12 @@ impl Actual {
     fn begin(&mut self, root: Root, done: Vec<Dot>) {
         self.trace = Some((root, done));
         self.settled = 0;
+        self.forget_forms();
+    }
+
+    fn forget_forms(&mut self) {
         self.popped.forget();
+        self.found.forget();
     }
 
     /// The trace after an operation of ours. A trim may have taken what it had neither seen nor been told to leave.
@@ -222,7 +243,7 @@ impl Actual {
     ) {
         if let Some(restart) = &flight.restart {
             self.trace = Some((restart.root, restart.done.clone()));
-            self.popped.forget();
+            self.forget_forms();
             self.settled = restart.done.len();
         }
         for (at, step) in flight.steps.iter().enumerate() {
@@ -307,6 +328,9 @@ impl Held {
     }
 
     pub fn submit(&mut self, flight: Flight) {
+        if flight.steps.is_empty() {
+            return;
+        }
         if let Some(expected) = &mut self.expected {
             expected.foresee(&flight);
         }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::fold::seen_by_rest;
-use super::held::{Restart, Step};
+use super::held::{Flight, Restart, Step};
 use super::popped::Popped;
 use super::{KeyState, Means, Repair, TxnId};
 use crate::causality::{Dot, SiteIx};
@@ -40,13 +40,10 @@ impl KeyState {
         out_of_reach: bool,
         demanded: bool,
     ) -> Repair {
+        let how = (means.field_times, txn);
         let canonical = canonical(&self.operations);
         let trace = self.held.expected().trace.clone();
-        let order: Vec<Dot> = canonical
-            .order
-            .iter()
-            .map(|&at| self.operations[at].dot)
-            .collect();
+        let order = self.dots(&canonical.order);
         let unknown_root = canonical.root == Root::Base;
         let contested = canonical.order.iter().any(|&at| self.operations[at].contested);
         let is_derived = |&at: &usize| matches!(self.operations[at].effect, Effect::Derived);
@@ -74,9 +71,7 @@ impl KeyState {
             if let Some(repair) = self.finish_repairs(demanded, trace.is_none(), means, txn) {
                 return repair;
             }
-            let mut repair = self.ship(&canonical, trace, (derived, demanded), txn);
-            self.repair_times(&canonical, means.field_times, txn, &mut repair);
-            return repair;
+            return self.ship(&canonical, trace, (derived, demanded), how);
         }
         let begun = self.begin_by_rules(&canonical);
         let settled = self.held.expected().settled;
@@ -88,11 +83,13 @@ impl KeyState {
         if let Some((_, done)) = trace.as_ref().filter(|trace| follows(trace))
             && is_begun
             && !contested
-            && (unknown_root && !decided || self.has_popped_as_replayed(&canonical, settled))
+            && (unknown_root && !decided
+                || self.has_popped_as_replayed(&canonical, settled)
+                    && self.has_found_as_replayed(&canonical, means.field_times))
         {
             let missing = canonical.order[done.len()..].to_vec();
-            let mut repair = self.submit_verbatim(&missing, &canonical, true, txn);
-            self.repair_times(&canonical, means.field_times, txn, &mut repair);
+            let mut repair = self.submit_verbatim(&missing, &canonical, true, how);
+            self.repair_times(&canonical, how, &mut repair);
             self.repair_expiry(txn, &mut repair);
             return repair;
         }
@@ -100,27 +97,36 @@ impl KeyState {
             self.waiting_for = arbiter;
             return Repair::default();
         }
-        let mut repair = self.submit_restart(&canonical, begun, txn);
-        self.repair_times(&canonical, means.field_times, txn, &mut repair);
+        let mut repair = self.submit_restart(&canonical, begun, how);
+        self.repair_times(&canonical, how, &mut repair);
         self.repair_expiry(txn, &mut repair);
         repair
     }
 
     /// The times that fields have in the end.
-    fn repair_times(&mut self, canonical: &Canonical, known: FieldTimes, txn: TxnId, repair: &mut Repair) {
+    fn repair_times(&mut self, canonical: &Canonical, how: (FieldTimes, TxnId), repair: &mut Repair) {
         if self.held.expected().content.kind != Kind::Hash {
             return;
         }
         let times = self.times_again(canonical);
-        let mut missing = times.missing(&self.held.expected().content);
+        self.give_times((&times, None), how, &mut repair.commands);
+    }
+
+    /// Those that are missing in the end, or before this reader of times.
+    fn give_times(
+        &mut self,
+        (times, reader): (&Again, Option<Dot>),
+        (known, txn): (FieldTimes, TxnId),
+        commands: &mut Vec<Bytes>,
+    ) {
+        let mut missing = times.missing(reader, &self.held.expected().content);
         fields::within(known, &mut missing);
-        let times = self.submit_effects(missing, Step::beside, txn);
-        repair.commands.extend(times.commands);
+        commands.extend(self.submit_effects(missing, Step::beside, txn).commands);
     }
 
     fn times_again(&self, canonical: &Canonical) -> Again {
         let order = canonical.order.iter().map(|&at| &self.operations[at]);
-        Again::of(order, self.life.enders())
+        Again::of(order, &self.operations, self.life.enders())
     }
 
     /// A key that is never at rest would be replayed from ever further back, unless its value is sent anew. Where a
@@ -165,7 +171,7 @@ impl KeyState {
         canonical: &Canonical,
         trace: Option<(Root, Vec<Dot>)>,
         (derived, demanded): (bool, bool),
-        txn: TxnId,
+        how: (FieldTimes, TxnId),
     ) -> Repair {
         let done: Option<BTreeSet<Dot>> = trace.as_ref().map(|(_, done)| done.iter().copied().collect());
         // What a value that stands at the trace's root had in it has been executed, too.
@@ -191,7 +197,9 @@ impl KeyState {
             // It undoes a client's write that it meets: what is read right behind it is not what it would claim.
             self.demanded = demanded;
             let begun = self.begin_by_rules(canonical);
-            return self.submit_restart(canonical, begun, txn);
+            let mut repair = self.submit_restart(canonical, begun, how);
+            self.repair_times(canonical, how, &mut repair);
+            return repair;
         }
         // What is executed once more may meet a client's removal that had seen it, and what is read right behind it would
         // claim that removal.
@@ -199,7 +207,8 @@ impl KeyState {
             .iter()
             .any(|&at| !self.pending.contains(&self.operations[at].dot));
         // What stands behind it in the order may have been executed already.
-        let repair = self.submit_verbatim(&missing, canonical, false, txn);
+        let mut repair = self.submit_verbatim(&missing, canonical, false, how);
+        self.repair_times(canonical, how, &mut repair);
         if is_again {
             self.demanded = demanded;
             return repair;
@@ -232,7 +241,7 @@ impl KeyState {
         missing: &[usize],
         canonical: &Canonical,
         in_order: bool,
-        txn: TxnId,
+        how: (FieldTimes, TxnId),
     ) -> Repair {
         if missing.is_empty() {
             return Repair::default();
@@ -240,12 +249,47 @@ impl KeyState {
         for &at in missing {
             self.pending.remove(&self.operations[at].dot);
         }
+        self.submit_again(
+            Flight::of(how.1),
+            Vec::new(),
+            (missing, in_order),
+            canonical,
+            how.0,
+        )
+    }
+
+    /// Executes these behind what is to be submitted with them. `in_order`, what may read times of fields finds those that the
+    /// rules prescribe for what stands before it.
+    fn submit_again(
+        &mut self,
+        mut flight: Flight,
+        mut commands: Vec<Bytes>,
+        (operations, in_order): (&[usize], bool),
+        canonical: &Canonical,
+        known: FieldTimes,
+    ) -> Repair {
+        let txn = flight.txn;
         let times = self.times_again(canonical);
-        let again = missing
-            .iter()
-            .flat_map(|&at| self.again(at, canonical, &times, in_order));
-        let (commands, steps) = again.unzip();
-        self.submit(txn, None, commands, steps)
+        let mut all = Vec::new();
+        for &at in operations {
+            let op = &self.operations[at];
+            if in_order && !op.is_elementwise() && times.has_any() {
+                let dot = op.dot;
+                all.append(&mut commands);
+                self.held.submit(std::mem::replace(&mut flight, Flight::of(txn)));
+                self.give_times((&times, Some(dot)), (known, txn), &mut all);
+            }
+            for (command, step) in self.again(at, canonical, &times, in_order) {
+                commands.push(command);
+                flight.steps.push(step);
+            }
+        }
+        all.append(&mut commands);
+        self.held.submit(flight);
+        Repair {
+            commands: all,
+            ..Repair::default()
+        }
     }
 
     /// An operation as it is executed for this key alone: a command on several keys must not touch the others.
@@ -271,7 +315,7 @@ impl KeyState {
         };
         let placed = || {
             let placed = entries::replayed(op, kept);
-            let placed = placed.or_else(|| times.effect(op, &self.operations));
+            let placed = placed.or_else(|| times.effect(op, &self.operations, in_order));
             placed.map(|effect| vec![effect])
         };
         let popped = self.popped_again(at, canonical, in_order);
@@ -306,6 +350,17 @@ impl KeyState {
             let form = forms.get(&op.dot).map(Vec::as_slice).unwrap_or_default();
             !is_pop || Popped::took_as(form, again().as_deref())
         })
+    }
+
+    /// Whether what may read times of fields found those that it finds in a replay. A database that knows no such times has none.
+    fn has_found_as_replayed(&mut self, canonical: &Canonical, known: FieldTimes) -> bool {
+        let found = self.held.expected().found.clone();
+        let mut readers = found.times().peekable();
+        if known == FieldTimes::None || readers.peek().is_none() {
+            return true;
+        }
+        let times = self.times_again(canonical);
+        readers.all(|(reader, found)| times.are_found(reader, found))
     }
 
     /// What a pop is executed as, if it is not executed as it came. Where it has seen all that stands before it, others
@@ -357,7 +412,12 @@ impl KeyState {
         }
     }
 
-    fn submit_restart(&mut self, canonical: &Canonical, begun: Begun, txn: TxnId) -> Repair {
+    fn submit_restart(
+        &mut self,
+        canonical: &Canonical,
+        begun: Begun,
+        (known, txn): (FieldTimes, TxnId),
+    ) -> Repair {
         self.pending.clear();
         let state = self.state_at(canonical.root);
         let first = state.map_or(Effect::Del, |op| op.effect.clone());
@@ -371,13 +431,11 @@ impl KeyState {
             steps: steps.len(),
             done: ahead.iter().map(|&at| self.operations[at].dot).collect(),
         };
-        let times = self.times_again(canonical);
-        for &at in behind {
-            for (command, step) in self.again(at, canonical, &times, true) {
-                commands.push(command);
-                steps.push(step);
-            }
-        }
-        self.submit(txn, Some(restart), commands, steps)
+        let flight = Flight {
+            txn,
+            restart: Some(restart),
+            steps,
+        };
+        self.submit_again(flight, commands, (behind, true), canonical, known)
     }
 }

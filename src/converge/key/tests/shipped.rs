@@ -13,7 +13,11 @@ fn what_a_repair_undid_of_a_client_is_put_back_before_the_value_is_sent() {
     key.echoed(1, &took(&[true]));
     assert!(key.reconcile(ME, 2, 0, MEANS).read);
     key.echoed(2, &[]);
-    key.read(Some(&[Bytes::from_static(b"l"), Bytes::from_static(b"b"), Bytes::from_static(b"a")]));
+    key.read(Some(&[
+        Bytes::from_static(b"l"),
+        Bytes::from_static(b"b"),
+        Bytes::from_static(b"a"),
+    ]));
     let repair = key.reconcile(ME, 3, 0, MEANS);
     assert_eq!(commands(&repair)[..2], ["RPOP k 2", "RPUSH k a b"]);
     // The client's next push is taken, and the b stays.

@@ -39,6 +39,49 @@ fn a_replay_sets_no_time_that_is_none_in_the_end() {
     assert_eq!(found[1..], want);
 }
 
+/// One site has settled all that stands before it, so that it finds times by the rules; another comes to it in one replay.
+#[test]
+fn what_may_read_times_finds_those_of_the_rules() {
+    let none = op(2, 1, [1, 0, 0], 3, "HPERSIST k FIELDS 1 f");
+    let set = op(1, 1, [1, 0, 0], 4, "HSETEX k PXAT 230 FIELDS 2 f v g v");
+    let reads = op(1, 2, [1, 1, 0], 5, "HPEXPIREAT k 900 XX FIELDS 2 f g");
+    let found = replay_of(&[none.clone(), set.clone(), reads.clone()]);
+    let want = [
+        "HPERSIST k FIELDS 1 f",
+        "HSET k f v g v",
+        "HPEXPIREAT k 230 FIELDS 1 g",
+        "HPEXPIREAT k 900 XX FIELDS 2 f g",
+    ];
+    assert_eq!(found[1..5], want);
+    // Where a client wrote both at once, before it was known of the other, all is executed again.
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "DEL k"));
+    key.executed(none);
+    key.executed(set);
+    key.executed(reads);
+    let repair = key.reconcile(ME, 1, 0, MEANS);
+    assert_eq!(commands(&repair)[..5], [&["DEL k"], &want[..]].concat());
+    key.echoed(1, &took(&vec![true; repair.commands.len()]));
+    assert!(key.reconcile(ME, 2, 0, MEANS).is_empty());
+}
+
+/// Another site has removed f since: its time is not set again, for it may be over.
+#[test]
+fn before_what_may_read_times_none_is_set_of_what_is_removed() {
+    let set = op(1, 1, [1, 0, 0], 4, "HSETEX k PXAT 230 FIELDS 2 f v g v");
+    let reads = op(1, 2, [1, 1, 0], 5, "HPEXPIREAT k 900 XX FIELDS 2 f g");
+    let beside = op(2, 1, [1, 0, 0], 3, "HSET k h v");
+    let gone = op(2, 2, [1, 2, 1], 6, "HDEL k f");
+    let want = [
+        "HSET k h v",
+        "HSET k f v g v",
+        "HPEXPIREAT k 230 FIELDS 1 g",
+        "HPEXPIREAT k 900 XX FIELDS 2 f g",
+        "HDEL k f",
+    ];
+    assert_eq!(replay_of(&[beside, set, reads, gone])[1..6], want);
+}
+
 /// The time of f is over when it is set, and the hash held nothing but f when the transaction began.
 #[test]
 fn what_the_server_removes_within_a_transaction_goes_where_it_stands_in_it() {
