@@ -3,7 +3,7 @@
 use syncer::flow::SnapshotError;
 
 use super::{Host, name};
-use crate::database::Cause;
+use crate::database::{Cause, Record};
 use crate::snapshot;
 
 impl Host {
@@ -60,11 +60,24 @@ impl Host {
         let Some(running) = &self.running else {
             return false;
         };
-        let mut seen = running.site.observed().entries().filter(|(_, seq)| *seq > 0);
-        seen.all(|(site, _)| match site.at() == self.at {
-            true => has(format!("{{syncer}}:{}:captured", name(self.at))),
-            false => has(format!("{{syncer}}:{}", name(site.at()))),
+        let mut sites = running.site.observed().entries();
+        sites.all(|(site, seq)| match site.at() == self.at {
+            true => seq == 0 || has(format!("{{syncer}}:{}:captured", name(self.at))),
+            false => {
+                seq == 0 && !self.has_executed(site.at()) || has(format!("{{syncer}}:{}", name(site.at())))
+            }
         })
+    }
+
+    /// Whether it has anything of this site, also what its syncer has not read yet.
+    fn has_executed(&self, site: usize) -> bool {
+        let key = format!("{{syncer}}:{}", name(site));
+        let is_mark = |record: &Record| match &record.words[..] {
+            [_, of, position, ..] => of == key.as_bytes() && !position.starts_with(b"0 "),
+            _ => false,
+        };
+        let mut applied = self.database.history.iter();
+        applied.any(|record| record.cause == Cause::Applied && !record.is_lost && is_mark(record))
     }
 
     /// The replication link breaks, and what the syncer has not read is not kept for it.
