@@ -230,15 +230,12 @@ fn markers_behind_a_flush_tell_the_latest_time() {
     let mut a = site("a", "b", Memory::default());
     let mut b = site("b", "a", held_by_b.clone());
     b.set_time(9_000);
-    let mut stream = BytesMut::new();
-    encode::command(&mut stream, &[b"FLUSHALL"]);
-    b.read_stream(&mut stream).unwrap();
+    write(&mut b, &[b"FLUSHALL"]);
     receive(&mut a, &held_by_b, B);
     a.apply_connected();
     execute(&mut a);
     a.deliver();
-    let id = a.next_txn().map(|txn| txn.id).unwrap();
-    let written: Vec<_> = a.txn(id).unwrap().expected();
+    let written = a.next_txn().unwrap().expected();
     let key = b"{syncer}:b\r\n";
     let marks = written
         .iter()
@@ -261,20 +258,15 @@ fn a_flush_that_meets_a_renamed_key_renames_nothing_again() {
     let (held_by_a, held_by_b) = (Memory::default(), Memory::default());
     let mut a = site("a", "b", held_by_a);
     let mut b = site("b", "a", held_by_b.clone());
-    let mut stream = BytesMut::new();
-    encode::command(&mut stream, &[b"RPUSH", b"k", b"x"]);
-    encode::command(&mut stream, &[b"RENAME", b"k", b"l"]);
-    encode::command(&mut stream, &[b"RPUSH", b"k", b"y"]);
-    a.read_stream(&mut stream).unwrap();
-    let mut stream = BytesMut::new();
-    encode::command(&mut stream, &[b"FLUSHALL"]);
-    b.read_stream(&mut stream).unwrap();
+    write(&mut a, &[b"RPUSH", b"k", b"x"]);
+    write(&mut a, &[b"RENAME", b"k", b"l"]);
+    write(&mut a, &[b"RPUSH", b"k", b"y"]);
+    write(&mut b, &[b"FLUSHALL"]);
     receive(&mut a, &held_by_b, B);
     a.apply_connected();
     execute(&mut a);
     a.deliver();
-    let id = a.next_txn().map(|txn| txn.id).unwrap();
-    let written: Vec<_> = a.txn(id).unwrap().expected();
+    let written = a.next_txn().unwrap().expected();
     let has = |word: &[u8]| {
         written
             .iter()

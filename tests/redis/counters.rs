@@ -199,8 +199,12 @@ fn begin(cluster: &mut Cluster, fault: Fault) {
         cluster.wait_connected();
     }
     if matches!(fault, Fault::KillDatabase(_) | Fault::KillDatabaseAndSyncer(_)) {
-        // Of two databases that crash before they have heard of each other, the later snapshot wins.
+        // Of two databases that crash before they have heard of each other, the later snapshot wins. And what a snapshot's
+        // reset took of a client before the syncer had read it, or of a syncer that dies as well, is lost if the database
+        // crashes before that is repaired: what was sent behind the repair is there when the other site has heard of the
+        // reset, and has been heard again (docs/conflicts.md).
         cluster.wait_connected();
+        exchanged(cluster);
         exchanged(cluster);
     }
     match fault {
