@@ -161,6 +161,9 @@ fn run(operations: u64, effect: Load, settles: bool) -> (f64, usize) {
         if at as u64 % LAG == LAG - 1 {
             let repair = key.reconcile(A, at as u64, TIME, MEANS);
             key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
+            if repair.tells_time {
+                key.no_time();
+            }
             if settles {
                 key.prune(&stable(at as u64));
             }
@@ -211,6 +214,9 @@ fn run_queue(operations: u64, len: usize) -> (f64, f64) {
             let repair = key.reconcile(A, at as u64, TIME, MEANS);
             commands += repair.commands.len();
             key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
+            if repair.tells_time {
+                key.no_time();
+            }
             if repair.read {
                 is_read = true;
                 key.read(Some(held.make_contiguous()));
