@@ -15,7 +15,7 @@ use syncer::causality::{Dot, Hlc, SiteIx, Vector};
 use syncer::command::FieldTimes;
 use syncer::command::effect::{Effect, SetExpiry};
 use syncer::command::entries::name_of;
-use syncer::converge::{KeyState, Means, Operation, Took};
+use syncer::converge::{KeyState, Means, Operation, Repair, Took};
 
 const A: SiteIx = SiteIx(0);
 const B: SiteIx = SiteIx(1);
@@ -145,6 +145,14 @@ fn stable(number: u64) -> Vector {
     stable
 }
 
+/// The repair comes back, and the key has no expiry time.
+fn echo(key: &mut KeyState, txn: u64, repair: &Repair) {
+    key.echoed(txn, &vec![Took::whole(); repair.commands.len()]);
+    if repair.tells_time {
+        key.no_time();
+    }
+}
+
 /// Nanoseconds for each operation, and how many are kept in the end.
 fn run(operations: u64, effect: Load, settles: bool) -> (f64, usize) {
     let operations: Vec<Operation> = (0..operations)
@@ -160,10 +168,7 @@ fn run(operations: u64, effect: Load, settles: bool) -> (f64, usize) {
         }
         if at as u64 % LAG == LAG - 1 {
             let repair = key.reconcile(A, at as u64, TIME, MEANS);
-            key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
-            if repair.tells_time {
-                key.no_time();
-            }
+            echo(&mut key, at as u64, &repair);
             if settles {
                 key.prune(&stable(at as u64));
             }
@@ -213,10 +218,7 @@ fn run_queue(operations: u64, len: usize) -> (f64, f64) {
         if at as u64 % LAG == LAG - 1 {
             let repair = key.reconcile(A, at as u64, TIME, MEANS);
             commands += repair.commands.len();
-            key.echoed(at as u64, &vec![Took::whole(); repair.commands.len()]);
-            if repair.tells_time {
-                key.no_time();
-            }
+            echo(&mut key, at as u64, &repair);
             if repair.read {
                 is_read = true;
                 key.read(Some(held.make_contiguous()));

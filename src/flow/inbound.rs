@@ -407,7 +407,7 @@ impl<J: Journal> Site<J> {
 
     /// Only the rules are told, whatever is in conflict: what a pop took, for one, is for no database.
     #[cold]
-    fn deliver_slowly(&mut self, row: Row, dot: Dot, past: &Vector) {
+    pub(super) fn deliver_slowly(&mut self, row: Row, dot: Dot, past: &Vector) {
         let arrival = arrival(row, dot, past);
         self.converge.remote_slowly(arrival, &mut self.past);
         self.contest();

@@ -8,18 +8,18 @@
 //! Only what is known counts: a run that has yet to find out what an earlier one did knows nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use bytes::Bytes;
 
 use super::journal::Journal;
 use super::site::{Barrier, Site};
 use super::snapshot::Snapshot;
+use super::told::push;
 use crate::causality::{Dot, Seq, Vector};
-use crate::command::{Class, spec};
+use crate::command::{Class, EffectClass, spec};
 use crate::converge::content::Content;
 use crate::converge::render::render;
-use crate::converge::{Arrival, Operation, Owed, TxnId};
+use crate::converge::{Operation, Owed, TxnId};
 use crate::op::{Batch, Builder, Row, Source};
 
 /// By fingerprint, database number and key.
@@ -65,28 +65,31 @@ impl<J: Journal> Site<J> {
 
     /// The snapshot has become this batch: what was owed follows.
     pub(super) fn owe(&mut self, owed: &AllOwed, snapshot: &Batch, source: Source) {
+        if owed.is_empty() {
+            return;
+        }
         let found = self.found_of(owed, snapshot);
         let mut builder = Builder::default();
         for (place, owed) in owed {
             // A value that travels whole tells nothing of its elements.
             let Some(found) = found.get(place) else { continue };
             for effect in owed.on(found) {
-                push(&mut builder, place, render(&place.2, &effect));
+                let command = render(&place.2, &effect);
+                if let Some(class) = class_of(&command) {
+                    push(&mut builder, (place.0, place.1), class, command);
+                }
             }
         }
         if builder.count() == 0 {
             return;
         }
         let time = self.clock.reserve(self.now_unix_ms, builder.count() as u64);
-        let first_seq = self.past.journal.last(self.me) + 1;
-        let observed = self.running.clone();
-        let batch = builder.finish(builder.place(), self.me, (first_seq, time), observed, source);
-        let Some(batch) = batch.map(Rc::new) else { return };
-        if let Err(error) = self.past.journal.append(&batch) {
-            tracing::error!(%error, "own writes that the database had yet to get again when it crashed are lost");
-            return;
+        match self.append_own(&mut builder, time, self.running.clone(), source) {
+            Ok(batch) => batch.iter().for_each(|batch| self.execute_owed(batch)),
+            Err(error) => {
+                tracing::error!(%error, "own writes that the database had yet to get again when it crashed are lost");
+            }
         }
-        self.execute_owed(&batch);
     }
 
     /// What the snapshot has of these keys, where it tells that by element.
@@ -122,15 +125,7 @@ impl<J: Journal> Site<J> {
             let seq = batch.first_seq + at as Seq;
             let dot = Dot { site: self.me, seq };
             let past = self.running.clone();
-            let arrival = Arrival {
-                fingerprint: row.fingerprint,
-                dot,
-                class: row.class,
-                past: &past,
-            };
-            self.converge.remote_slowly(arrival, &mut self.past);
-            self.contest();
-            self.meet_flushes(dot, &past);
+            self.deliver_slowly(row, dot, &past);
             self.past.observed.advance(self.me, seq);
             self.running.advance(self.me, seq);
         }
@@ -140,18 +135,13 @@ impl<J: Journal> Site<J> {
     }
 }
 
-fn push(builder: &mut Builder, (fingerprint, db, _): &(u64, u32, Bytes), command: Bytes) {
-    let name = command.split(|byte| *byte == b'\n').nth(2).unwrap_or_default();
-    let class = spec(name.trim_ascii_end()).map(|spec| spec.class);
-    let Some(Class::Write(class)) = class else { return };
-    let row = Row {
-        end: 0,
-        flags: 0,
-        class,
-        db: *db as u16,
-        fingerprint: *fingerprint,
-    };
-    builder.push_owned(command, row, &[]);
+/// The class of a command that we have written.
+fn class_of(command: &[u8]) -> Option<EffectClass> {
+    let name = command.split(|byte| *byte == b'\n').nth(2)?;
+    match spec(name.trim_ascii_end())?.class {
+        Class::Write(class) => Some(class),
+        Class::Control(_) | Class::Read => None,
+    }
 }
 
 #[cfg(test)]

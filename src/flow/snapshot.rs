@@ -279,11 +279,9 @@ impl<J: Journal> Site<J> {
         for marker in &snapshot.markers {
             self.clock.absorb(marker.time);
         }
-        let Some(batch) = self.batch_of(snapshot, source, observed.clone()) else {
+        let Some(batch) = self.append_snapshot(snapshot, source, observed.clone())? else {
             return Ok(());
         };
-        let batch = Rc::new(batch);
-        self.past.journal.append(&batch)?;
         self.counters.captured += batch.count() as u64;
         self.forget(observed);
         // What will come may have seen some of it, and not the snapshot.
@@ -373,14 +371,17 @@ impl<J: Journal> Site<J> {
                 .is_some_and(|(first, last)| last.saturating_sub(first) <= UNMARKED_MS_MAX)
     }
 
-    fn batch_of(&mut self, mut snapshot: Snapshot, source: Source, observed: Vector) -> Option<Batch> {
+    fn append_snapshot(
+        &mut self,
+        mut snapshot: Snapshot,
+        source: Source,
+        observed: Vector,
+    ) -> Result<Option<Rc<Batch>>, JournalError> {
         snapshot.builder.end_unit();
         snapshot.end_block();
         let builder = &mut snapshot.builder;
         let time = self.clock.reserve(self.now_unix_ms, builder.count() as u64);
-        let first_seq = self.past.journal.last(self.me) + 1;
-        let place = builder.place();
-        builder.finish(place, self.me, (first_seq, time), observed, source)
+        self.append_own(builder, time, observed, source)
     }
 
     /// Everything that this run knew of the database, but what the snapshot shows.

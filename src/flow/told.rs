@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::journal::Journal;
+use super::journal::{Journal, JournalError};
 use super::site::Site;
-use crate::causality::Hlc;
+use crate::causality::{Hlc, Vector};
 use crate::command::EffectClass;
-use crate::op::{Builder, Row};
+use crate::op::{Batch, Builder, Row, Source};
 
 impl<J: Journal> Site<J> {
     /// Appends what is to be told to the log, and takes it in. If the log refuses, all sites go on with what the
@@ -24,19 +24,36 @@ impl<J: Journal> Site<J> {
             };
             let mut builder = Builder::default();
             for (fingerprint, db, command) in told {
-                push(&mut builder, fingerprint, db, command);
+                push(&mut builder, (fingerprint, db), EffectClass::Took, command);
             }
-            let first_seq = self.past.journal.last(self.me) + 1;
             let time = self.stamp_told(builder.count() as u64);
-            let observed = self.running.clone();
-            let batch = builder.finish(builder.place(), self.me, (first_seq, time), observed, source);
-            let Some(batch) = batch.map(Rc::new) else { return };
-            if let Err(error) = self.past.journal.append(&batch) {
-                tracing::warn!(%error, "what pops took cannot be told; it counts what their past tells");
-                return;
-            }
+            let batch = match self.append_own(&mut builder, time, self.running.clone(), source) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::warn!(%error, "what pops took cannot be told; it counts what their past tells");
+                    return;
+                }
+            };
+            let Some(batch) = batch else { return };
             self.local_rows(Some(&batch), 0, batch.count());
         }
+    }
+
+    /// Operations of this site that no client wrote go to the log, as one batch, with this past.
+    pub(super) fn append_own(
+        &mut self,
+        builder: &mut Builder,
+        time: Hlc,
+        observed: Vector,
+        source: Source,
+    ) -> Result<Option<Rc<Batch>>, JournalError> {
+        let first_seq = self.past.journal.last(self.me) + 1;
+        let batch = builder.finish(builder.place(), self.me, (first_seq, time), observed, source);
+        let batch = batch.map(Rc::new);
+        if let Some(batch) = &batch {
+            self.past.journal.append(batch)?;
+        }
+        Ok(batch)
     }
 
     /// The first of so many timestamps in a row. Rows of a unit that is not complete yet come later.
@@ -54,11 +71,12 @@ impl<J: Journal> Site<J> {
     }
 }
 
-fn push(builder: &mut Builder, fingerprint: u64, db: u32, command: Bytes) {
+/// A command that stands in no stream, on one key.
+pub(super) fn push(builder: &mut Builder, (fingerprint, db): (u64, u32), class: EffectClass, command: Bytes) {
     let row = Row {
         end: 0,
         flags: 0,
-        class: EffectClass::Took,
+        class,
         db: db as u16,
         fingerprint,
     };

@@ -223,6 +223,15 @@ fn a_restart_finds_the_conflicts_again_within_the_memory_allowed() {
     assert_eq!(found, expected);
 }
 
+/// What is submitted first for all that arrives of B.
+fn answers(a: &mut Site<Memory>, held_by_b: &Memory) -> Vec<bytes::Bytes> {
+    receive(a, held_by_b, B);
+    a.apply_connected();
+    execute(a);
+    a.deliver();
+    a.next_txn().unwrap().expected()
+}
+
 /// Whoever finds these markers in a snapshot has to stamp behind what they tell of, though nothing of it has come back.
 #[test]
 fn markers_behind_a_flush_tell_the_latest_time() {
@@ -231,11 +240,7 @@ fn markers_behind_a_flush_tell_the_latest_time() {
     let mut b = site("b", "a", held_by_b.clone());
     b.set_time(9_000);
     write(&mut b, &[b"FLUSHALL"]);
-    receive(&mut a, &held_by_b, B);
-    a.apply_connected();
-    execute(&mut a);
-    a.deliver();
-    let written = a.next_txn().unwrap().expected();
+    let written = answers(&mut a, &held_by_b);
     let key = b"{syncer}:b\r\n";
     let marks = written
         .iter()
@@ -262,11 +267,7 @@ fn a_flush_that_meets_a_renamed_key_renames_nothing_again() {
     write(&mut a, &[b"RENAME", b"k", b"l"]);
     write(&mut a, &[b"RPUSH", b"k", b"y"]);
     write(&mut b, &[b"FLUSHALL"]);
-    receive(&mut a, &held_by_b, B);
-    a.apply_connected();
-    execute(&mut a);
-    a.deliver();
-    let written = a.next_txn().unwrap().expected();
+    let written = answers(&mut a, &held_by_b);
     let has = |word: &[u8]| {
         written
             .iter()

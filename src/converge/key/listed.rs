@@ -108,8 +108,9 @@ impl KeyState {
     /// However much was told, all pops learn anew once.
     pub(super) fn learn_what_was_told(&mut self) {
         let causes = std::mem::take(&mut self.listed.causes);
-        if !causes.is_empty() {
-            self.learn_pops(&causes);
+        if !causes.is_empty() && self.listed.views.is_open() {
+            // It is not too late to tell of a pop that one of them did not see: nobody has folded it yet.
+            self.learn_all(false, |pop| causes.iter().any(|past| !past.includes(pop)));
         }
     }
 
@@ -123,17 +124,6 @@ impl KeyState {
         // Where something hides the base already, only pops that reached beyond their end took something else.
         let changes = || !self.listed.views.is_blind() || self.operations.iter().any(reaches_beyond);
         self.listed.views.is_open() && Views::hides_base(op) && changes()
-    }
-
-    /// All pops learn anew what they took, if there can be any, because of something with these pasts.
-    pub(super) fn learn_pops(&mut self, causes: &[Rc<Vector>]) {
-        if self.listed.views.is_open() {
-            // It is not too late to tell of a pop that one of them did not see: nobody has folded it yet.
-            let is_read = causes.is_empty();
-            self.learn_all(is_read, |pop| {
-                is_read || causes.iter().any(|past| !past.includes(pop))
-            });
-        }
     }
 
     /// All pops learn what they took.
@@ -286,7 +276,9 @@ impl KeyState {
             self.base.expiry = expiry;
         }
         self.life.learn_base(&self.base);
-        self.learn_pops(&[]);
+        if self.listed.views.is_open() {
+            self.open_list();
+        }
     }
 }
 

@@ -67,14 +67,6 @@ impl Owed {
         let is_same = |element: &Bytes| found.get(element) == self.held.get(element);
         let is_number =
             |element: &Bytes| matches!(found.get(element), Value::Bytes(bytes) if integer(&bytes).is_some());
-        let same = |elements: &[Bytes]| {
-            let same: Vec<_> = elements
-                .iter()
-                .filter(|element| is_same(element))
-                .cloned()
-                .collect();
-            (!same.is_empty()).then_some(same)
-        };
         let is_left = match effect {
             Effect::Count { .. } => is_number(&TEXT),
             Effect::HashCount { field, .. } => found.kind == Kind::Hash && is_number(field),
@@ -83,28 +75,22 @@ impl Owed {
             Effect::Del => found.normal() == self.held.normal(),
             Effect::Expire { .. } => found.expiry == self.held.expiry && found.expiry != Expiry::Unknown,
             _ if found.kind != self.held.kind => false,
-            Effect::SetAdd(members) => return same(members).map(Effect::SetAdd),
-            Effect::SetRemove(members) => return same(members).map(Effect::SetRemove),
-            Effect::HashRemove(fields) => return same(fields).map(Effect::HashRemove),
-            Effect::SortedRemove(members) => return same(members).map(Effect::SortedRemove),
-            Effect::HashSet(pairs) => {
-                let pairs: Vec<_> = pairs
-                    .iter()
-                    .filter(|(field, _)| is_same(field))
-                    .cloned()
-                    .collect();
-                return (!pairs.is_empty()).then_some(Effect::HashSet(pairs));
+            Effect::SetAdd(members) => return same(members, |it| is_same(it)).map(Effect::SetAdd),
+            Effect::SetRemove(members) => return same(members, |it| is_same(it)).map(Effect::SetRemove),
+            Effect::HashRemove(fields) => return same(fields, |it| is_same(it)).map(Effect::HashRemove),
+            Effect::SortedRemove(members) => {
+                return same(members, |it| is_same(it)).map(Effect::SortedRemove);
             }
-            Effect::SortedAdd(pairs) => {
-                let pairs: Vec<_> = pairs
-                    .iter()
-                    .filter(|(_, member)| is_same(member))
-                    .cloned()
-                    .collect();
-                return (!pairs.is_empty()).then_some(Effect::SortedAdd(pairs));
-            }
+            Effect::HashSet(pairs) => return same(pairs, |(field, _)| is_same(field)).map(Effect::HashSet),
+            Effect::SortedAdd(pairs) => return same(pairs, |(_, it)| is_same(it)).map(Effect::SortedAdd),
             _ => false,
         };
         is_left.then(|| effect.clone())
     }
+}
+
+/// Those of an effect's elements that are the same still, if there are any.
+fn same<T: Clone>(elements: &[T], is_same: impl Fn(&T) -> bool) -> Option<Vec<T>> {
+    let same: Vec<T> = elements.iter().filter(|it| is_same(it)).cloned().collect();
+    (!same.is_empty()).then_some(same)
 }
