@@ -25,6 +25,7 @@ use self::presence::Presence;
 use self::shape::{shape, stripped};
 use self::wholes::is_gone_in_replay;
 use super::content::{Content, Kind, kind_of};
+use super::cover::join;
 use super::evaluate::{evaluate_kind, evaluate_value, is_reset, is_write};
 use super::fields::found_none;
 use super::list::Taken;
@@ -162,6 +163,7 @@ impl Life {
         self.enders.clear();
         self.ended.clear();
         self.presence.forget_views();
+        let over = self.over(operations);
         // In a chain only the first can have found no key.
         let ghosts = self.ghosts.iter().map(Ghost::first);
         let there = operations.iter().map(Cow::Borrowed);
@@ -169,11 +171,24 @@ impl Life {
         all.sort_by_key(|op| op.past.entries().map(|(_, seq)| seq).sum::<Seq>());
         let all: Vec<Operation> = all.into_iter().map(Cow::into_owned).collect();
         for op in &all {
-            if self.ends(op, &all) {
+            if !over.contains(&op.dot) && self.ends(op, &all) {
                 self.end(op);
             }
             self.end_times(op, &all);
         }
+    }
+
+    /// The ghosts that do not have to be asked: a DEL that is left ends all that it saw, and so all that they ended.
+    fn over(&self, operations: &[Operation]) -> BTreeSet<Dot> {
+        let mut gone = None;
+        let deletes = operations
+            .iter()
+            .filter(|op| op.effect == Effect::Del && !op.is_state());
+        deletes.for_each(|op| join(&mut gone, &op.past));
+        let firsts = self.ghosts.iter().map(|ghost| ghost.first().dot);
+        firsts
+            .filter(|dot| gone.as_ref().is_some_and(|gone| gone.includes(*dot)))
+            .collect()
     }
 
     fn ends(&mut self, op: &Operation, operations: &[Operation]) -> bool {
