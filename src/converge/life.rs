@@ -146,16 +146,24 @@ impl Life {
         if !self.has_times || !keeps {
             return;
         }
-        let ghosts = self.ghosts_seen_by(op);
-        let seen = seen_by(op, &ghosts, operations);
+        let past = self.past_of(op, operations);
+        let seen: Vec<&Operation> = past.iter().map(AsRef::as_ref).collect();
         let fields = found_none(op, &seen, self.base());
         if !fields.is_empty() {
             self.enders.push(stripped(op, Effect::HashRemove(fields)));
         }
     }
 
-    fn ghosts_seen_by(&self, op: &Operation) -> Vec<Cow<'_, Operation>> {
-        self.ghosts.iter().filter_map(|ghost| ghost.seen_by(op)).collect()
+    /// All that an operation really saw: a part of a snapshot that counts as older was not there. What a DEL among it had
+    /// seen tells nothing any more, and is left out; but not beside a part of a snapshot, which yields to what it has not seen.
+    fn past_of<'a>(&'a self, op: &Operation, operations: &'a [Operation]) -> Vec<Cow<'a, Operation>> {
+        let deleted = (!self.has_state).then(|| self.presence.deleted_in(&op.past));
+        let is_left = |dot: Dot| !deleted.as_ref().is_some_and(|deleted| deleted.includes(dot));
+        let left = self.ghosts.iter().filter(|ghost| is_left(ghost.last.dot));
+        let ghosts = left.filter_map(|ghost| ghost.seen_by(op));
+        let seen = |other: &&Operation| other.dot != op.dot && op.sees(other.dot) && is_left(other.dot);
+        let others = operations.iter().filter(seen).map(Cow::Borrowed);
+        ghosts.chain(others).collect()
     }
 
     /// All is asked again, in an order that causality allows.
@@ -242,8 +250,8 @@ impl Life {
             return false;
         }
         let kind = kind_of(&op.effect);
-        let ghosts = self.ghosts_seen_by(op);
-        let mut past = seen_by(op, &ghosts, operations);
+        let past = self.past_of(op, operations);
+        let mut past: Vec<&Operation> = past.iter().map(AsRef::as_ref).collect();
         if is_value_left(&past) {
             return false;
         }
@@ -421,17 +429,6 @@ impl Life {
 /// What was read of it counts where it is not hidden.
 fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: bool) -> &'a Content {
     read.filter(|_| !is_hidden).unwrap_or(folded)
-}
-
-/// All that an operation really saw, with these ghosts: a part of a snapshot that counts as older was not there.
-fn seen_by<'a>(
-    op: &Operation,
-    ghosts: &'a [Cow<'_, Operation>],
-    operations: &'a [Operation],
-) -> Vec<&'a Operation> {
-    let others = operations.iter();
-    let seen = others.filter(|other| other.dot != op.dot && op.sees(other.dot));
-    ghosts.iter().map(AsRef::as_ref).chain(seen).collect()
 }
 
 /// What these leave of a base. What is done to a stream's groups or within a list, and to another value as a whole, leaves

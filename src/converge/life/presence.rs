@@ -92,17 +92,14 @@ impl Presence {
         if op.effect == Effect::Del {
             self.deletes.insert(op.dot, Rc::clone(&op.past));
             self.touch(op.dot, ALL);
-        } else if kind == Kind::Other && self.stays() {
-            // It is done to the stream's groups, or within the list, and takes nothing of it.
         } else if kind == Kind::Other {
             self.wholes.insert(op.dot, Rc::clone(&op.past));
-            self.touch(op.dot, ALL);
+            if self.takers().is_some() {
+                self.touch(op.dot, ALL);
+            }
         } else if kind != Kind::Unknown {
             if self.kind == Kind::Unknown {
                 self.kind = kind;
-                if self.stays() {
-                    self.wholes.clear();
-                }
             }
             match kind == self.kind {
                 true => self.note_elements(op),
@@ -113,9 +110,28 @@ impl Presence {
         }
     }
 
-    /// Whether commands on the value as a whole leave it there.
-    fn stays(&self) -> bool {
-        matches!(self.kind, Kind::Stream | Kind::List)
+    /// The commands on the value as a whole that take what they saw. Those on a stream's groups, or within a list, leave
+    /// it there.
+    fn takers(&self) -> Option<&Threats> {
+        (!matches!(self.kind, Kind::Stream | Kind::List)).then_some(&self.wholes)
+    }
+
+    /// What the DELs in this past had seen.
+    pub fn deleted_in(&self, past: &Vector) -> Vector {
+        let mut deleted = Vector::zero(past.entries().count());
+        join_seen(&self.deletes, past, &mut deleted);
+        deleted
+    }
+
+    /// Whether a command on the value as a whole is in this past, and no DEL that saw it.
+    pub fn has_whole(&self, past: &Vector) -> bool {
+        let deleted = self.deleted_in(past);
+        // Whoever saw the last one of a site saw those before it.
+        past.entries().any(|(site, seq)| {
+            let seen = Dot { site, seq: 0 }..=Dot { site, seq };
+            let last = self.wholes.range(seen).next_back();
+            last.is_some_and(|(dot, _)| !deleted.includes(*dot))
+        })
     }
 
     fn note_elements(&mut self, op: &Operation) {
@@ -244,9 +260,10 @@ impl Presence {
     /// Looks whether these elements are there in what the view has seen.
     fn look_again(&self, view: &mut View, touched: impl Iterator<Item = u32> + Clone) {
         let past = &view.past;
-        let mut gone = Vector::zero(past.entries().count());
-        join_seen(&self.deletes, past, &mut gone);
-        join_seen(&self.wholes, past, &mut gone);
+        let mut gone = self.deleted_in(past);
+        self.takers()
+            .into_iter()
+            .for_each(|takers| join_seen(takers, past, &mut gone));
         let is_there = |at: u32| self.elements[at as usize].is_there(past, &gone);
         if touched.clone().any(|at| at == ALL) {
             view.there.retain(|&at| is_there(at));
@@ -264,11 +281,13 @@ impl Presence {
         if !view.there.is_empty() {
             return self.kind;
         }
-        if self.is_whole_left(view) {
+        // None is known to leave the key empty.
+        if self.takers().is_some() && self.has_whole(&view.past) {
             return Kind::Other;
         }
         let any = |threats| last_seen(threats, &view.past).next().is_some();
-        let (is_deleted, is_whole, is_named) = (any(&self.deletes), any(&self.wholes), self.is_named(view));
+        let is_whole = self.takers().is_some_and(any);
+        let (is_deleted, is_named) = (any(&self.deletes), self.is_named(view));
         let fits = match base.kind {
             Kind::Unknown | Kind::Absent | Kind::Other => true,
             kind => !is_whole && (kind == self.kind || !is_named),
@@ -280,18 +299,6 @@ impl Presence {
             true => Kind::Absent,
             false => base.kind,
         }
-    }
-
-    /// Whether the view includes a command on the value as a whole, and nothing that removed the key behind it. None
-    /// is known to leave the key empty.
-    fn is_whole_left(&self, view: &View) -> bool {
-        let mut gone = Vector::zero(view.past.entries().count());
-        join_seen(&self.deletes, &view.past, &mut gone);
-        view.past.entries().any(|(site, seq)| {
-            let seen = Dot { site, seq: 0 }..=Dot { site, seq };
-            let last = self.wholes.range(seen).next_back();
-            last.is_some_and(|(dot, _)| !gone.includes(*dot))
-        })
     }
 
     /// Whether the view includes an operation on elements.

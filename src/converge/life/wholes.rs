@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Life, kind_left, seen_by};
+use super::{Life, kind_left};
 use crate::command::effect::Effect;
 use crate::converge::content::{Content, Kind, kind_of};
 use crate::converge::evaluate::is_write;
@@ -14,20 +14,23 @@ use crate::converge::replay::{Root, canonical};
 impl Life {
     /// Whether it found no key. What others of its kind leave is not known, so all of them have to have been deleted.
     pub(super) fn found_no_value(&self, op: &Operation, operations: &[Operation]) -> bool {
-        let ghosts = self.ghosts_seen_by(op);
-        let (wholes, named): (Vec<&Operation>, Vec<&Operation>) = seen_by(op, &ghosts, operations)
-            .into_iter()
-            .partition(|other| kind_of(&other.effect) == Kind::Other);
-        let is_deleted =
-            |whole: &&Operation| (named.iter()).any(|op| op.effect == Effect::Del && op.sees(whole.dot));
-        wholes.iter().all(is_deleted) && kind_left(self.base(), &named, Kind::Other) == Kind::Absent
+        if self.presence.has_whole(&op.past) {
+            return false;
+        }
+        let past = self.past_of(op, operations);
+        let is_named = |other: &&Operation| kind_of(&other.effect) != Kind::Other;
+        let named: Vec<&Operation> = past.iter().map(AsRef::as_ref).filter(is_named).collect();
+        kind_left(self.base(), &named, Kind::Other) == Kind::Absent
     }
 }
 
 /// Whether an operation that saw these found the key gone, or one of another type, as their replay leaves it; none where
 /// they are settled by element, or are of one type.
 pub(super) fn is_gone_in_replay(base: &Content, operations: &[&Operation], op: &Operation) -> Option<bool> {
-    let mut named = operations.iter().map(|op| kind_of(&op.effect)).filter(is_named);
+    let mut named = operations
+        .iter()
+        .map(|op| kind_of(&op.effect))
+        .filter(has_elements);
     let first = named.next()?;
     if named.all(|kind| kind == first) {
         return None;
@@ -81,6 +84,6 @@ fn behind(op: &Operation, found: Kind) -> BTreeSet<Kind> {
     }
 }
 
-fn is_named(kind: &Kind) -> bool {
+fn has_elements(kind: &Kind) -> bool {
     !matches!(kind, Kind::Unknown | Kind::Other)
 }
