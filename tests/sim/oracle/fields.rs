@@ -92,13 +92,14 @@ fn found(op: &Op, field: &Word, ops: &[&Op]) -> bool {
     matches!(value(&past), Some(Value::Hash(hash)) if hash.values.contains_key(field))
 }
 
-/// Whether nothing that it saw tells that the field was not there.
+/// Whether nothing that it saw tells that the field was not there. What a snapshot holds that it has not met was not there
+/// for it, though it counts as older.
 fn may_have_found(op: &Op, field: &Word, ops: &[&Op]) -> bool {
     let removes = |other: &&Op| match &other.effect {
         Effect::Unset(fields) => fields.contains(field),
         Effect::Del => true,
         _ => other.kind().is_some_and(|kind| Some(kind) != op.kind()),
     };
-    let mut past = ops.iter().copied().filter(|other| op.sees(other));
+    let mut past = ops.iter().copied().filter(|other| op.has_met(other));
     !past.any(|other| removes(&other)) || found(op, field, ops)
 }
