@@ -434,6 +434,7 @@ fn known_base<'a>(folded: &'a Content, read: Option<&'a Content>, is_hidden: boo
 /// What these leave of a base. What is done to a stream's groups or within a list, and to another value as a whole, leaves
 /// it there, though the rules by element take it for another type.
 fn left_by(base: &Content, operations: &[&Operation], kind: Kind) -> Content {
+    let operations = &without_void_values(operations)[..];
     let left = |operations: &[&Operation]| match operations.is_empty() {
         true => base.clone(),
         false => evaluate_value(base, operations),
@@ -463,8 +464,19 @@ fn is_value_left(operations: &[&Operation]) -> bool {
     operations.iter().filter(is_value).any(|value| !is_taken(value))
 }
 
+/// Without the values that were sent and have not seen one of the DELs: in a replay they are nothing.
+fn without_void_values<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
+    let deletes = || operations.iter().filter(|op| op.effect == Effect::Del);
+    let is_void = |op: &Operation| {
+        let is_sent = matches!(op.effect, Effect::Restore { .. }) && !op.is_state();
+        is_sent && deletes().any(|delete| !op.sees(delete.dot))
+    };
+    operations.iter().copied().filter(|op| !is_void(op)).collect()
+}
+
 /// The type of that.
 fn kind_left(base: &Content, operations: &[&Operation], kind: Kind) -> Kind {
+    let operations = &without_void_values(operations)[..];
     match operations.iter().any(|op| kind_of(&op.effect) == Kind::Other) {
         true => left_by(base, operations, kind).kind,
         false if operations.is_empty() => base.kind,

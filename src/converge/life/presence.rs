@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::causality::{Dot, Seq, Vector};
+use crate::causality::{Dot, Seq, SiteIx, Vector};
 use crate::command::effect::Effect;
 use crate::converge::content::{Content, Kind, TEXT, Value, kind_of};
 use crate::converge::evaluate::is_write;
@@ -34,6 +34,8 @@ pub(super) struct Presence {
     deletes: Threats,
     /// Commands on the value as a whole.
     wholes: Threats,
+    /// Values that were sent.
+    values: Threats,
     /// Operations of other types.
     others: Threats,
     elements: Vec<Element>,
@@ -68,6 +70,7 @@ impl Presence {
             kind: Kind::Unknown,
             deletes: Threats::new(),
             wholes: Threats::new(),
+            values: Threats::new(),
             others: Threats::new(),
             elements: Vec::new(),
             numbers: BTreeMap::new(),
@@ -93,8 +96,14 @@ impl Presence {
             self.deletes.insert(op.dot, Rc::clone(&op.past));
             self.touch(op.dot, ALL);
         } else if kind == Kind::Other {
-            self.wholes.insert(op.dot, Rc::clone(&op.past));
-            if self.takers().is_some() {
+            let is_sent = matches!(op.effect, Effect::Restore { .. }) && !op.is_state();
+            let wholes = if is_sent {
+                &mut self.values
+            } else {
+                &mut self.wholes
+            };
+            wholes.insert(op.dot, Rc::clone(&op.past));
+            if self.are_taking() {
                 self.touch(op.dot, ALL);
             }
         } else if kind != Kind::Unknown {
@@ -110,10 +119,10 @@ impl Presence {
         }
     }
 
-    /// The commands on the value as a whole that take what they saw. Those on a stream's groups, or within a list, leave
-    /// it there.
-    fn takers(&self) -> Option<&Threats> {
-        (!matches!(self.kind, Kind::Stream | Kind::List)).then_some(&self.wholes)
+    /// Whether commands on the value as a whole take what they saw. Those on a stream's groups, or within a list, leave it
+    /// there.
+    fn are_taking(&self) -> bool {
+        !matches!(self.kind, Kind::Stream | Kind::List)
     }
 
     /// What the DELs in this past had seen.
@@ -123,14 +132,18 @@ impl Presence {
         deleted
     }
 
-    /// Whether a command on the value as a whole is in this past, and no DEL that saw it.
+    /// Whether something is in this past that left a value as a whole, and no DEL that saw it. A value that was sent counts
+    /// if it has seen every DEL, as in a replay.
     pub fn has_whole(&self, past: &Vector) -> bool {
         let deleted = self.deleted_in(past);
-        // Whoever saw the last one of a site saw those before it.
-        past.entries().any(|(site, seq)| {
-            let seen = Dot { site, seq: 0 }..=Dot { site, seq };
-            let last = self.wholes.range(seen).next_back();
-            last.is_some_and(|(dot, _)| !deleted.includes(*dot))
+        let deletes = || past.entries().filter_map(|entry| last_of(&self.deletes, entry));
+        let is_root = |value: &Vector| deletes().all(|(delete, _)| value.includes(*delete));
+        // Whoever saw the last one of a site saw those before it, and that has seen what they saw.
+        past.entries().any(|entry| {
+            let whole = last_of(&self.wholes, entry);
+            let value = last_of(&self.values, entry).filter(|(_, past)| is_root(past));
+            let mut left = whole.into_iter().chain(value);
+            left.any(|(dot, _)| !deleted.includes(*dot))
         })
     }
 
@@ -261,9 +274,10 @@ impl Presence {
     fn look_again(&self, view: &mut View, touched: impl Iterator<Item = u32> + Clone) {
         let past = &view.past;
         let mut gone = self.deleted_in(past);
-        self.takers()
-            .into_iter()
-            .for_each(|takers| join_seen(takers, past, &mut gone));
+        if self.are_taking() {
+            join_seen(&self.wholes, past, &mut gone);
+            join_seen(&self.values, past, &mut gone);
+        }
         let is_there = |at: u32| self.elements[at as usize].is_there(past, &gone);
         if touched.clone().any(|at| at == ALL) {
             view.there.retain(|&at| is_there(at));
@@ -282,11 +296,11 @@ impl Presence {
             return self.kind;
         }
         // None is known to leave the key empty.
-        if self.takers().is_some() && self.has_whole(&view.past) {
+        if self.are_taking() && self.has_whole(&view.past) {
             return Kind::Other;
         }
         let any = |threats| last_seen(threats, &view.past).next().is_some();
-        let is_whole = self.takers().is_some_and(any);
+        let is_whole = self.are_taking() && (any(&self.wholes) || any(&self.values));
         let (is_deleted, is_named) = (any(&self.deletes), self.is_named(view));
         let fits = match base.kind {
             Kind::Unknown | Kind::Absent | Kind::Other => true,
@@ -331,7 +345,13 @@ impl Presence {
     /// What is included is part of the base from now on. Whether operations of another type are all that is left: then
     /// it has to be begun anew with them.
     pub fn forget(&mut self, seen: &Vector) -> bool {
-        for threats in [&mut self.deletes, &mut self.wholes, &mut self.others] {
+        let sets = [
+            &mut self.deletes,
+            &mut self.wholes,
+            &mut self.values,
+            &mut self.others,
+        ];
+        for threats in sets {
             threats.retain(|dot, _| !seen.includes(*dot));
         }
         for (site, upto) in seen.entries() {
@@ -418,12 +438,16 @@ fn of_site<T>(lists: &mut Vec<Vec<T>>, dot: Dot) -> &mut Vec<T> {
     &mut lists[site]
 }
 
+/// The last of a site so far.
+fn last_of(threats: &Threats, (site, seq): (SiteIx, Seq)) -> Option<(&Dot, &Rc<Vector>)> {
+    let seen = Dot { site, seq: 0 }..=Dot { site, seq };
+    threats.range(seen).next_back()
+}
+
 /// Of each site the last that is in this past.
 fn last_seen<'a>(threats: &'a Threats, past: &'a Vector) -> impl Iterator<Item = &'a Rc<Vector>> {
-    past.entries().filter_map(|(site, seq)| {
-        let seen = Dot { site, seq: 0 }..=Dot { site, seq };
-        threats.range(seen).next_back().map(|(_, past)| past)
-    })
+    let last = |entry| last_of(threats, entry).map(|(_, past)| past);
+    past.entries().filter_map(last)
 }
 
 /// Adds what those saw that are in this past. A site's operations see each other, so the last has seen what the

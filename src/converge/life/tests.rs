@@ -229,6 +229,25 @@ fn a_value_that_was_sent_leaves_a_key_there() {
 }
 
 #[test]
+fn a_value_that_was_sent_beside_a_del_leaves_nothing() {
+    let value = Effect::Restore {
+        payload: Bytes::new(),
+        ttl_unix_ms: Some(1),
+    };
+    let opaque = Effect::Opaque;
+    for (effect, ends) in [(value, true), (opaque, false)] {
+        let operations = [
+            op((1, 1), [0, 0, 0], put(1.0)),
+            op((0, 1), [0, 1, 0], Effect::Del),
+            op((1, 2), [0, 1, 0], AT),
+            op((1, 3), [0, 2, 0], effect),
+            op((0, 2), [1, 3, 0], put(2.0)),
+        ];
+        assert_eq!(lived(&operations).0.has_ended(operations[4].dot), ends);
+    }
+}
+
+#[test]
 fn ghosts_that_differ_in_their_numbers_alone_are_one() {
     let writes = |past| (1..=1_000).map(move |seq| op((0, seq), [seq - 1, past, 0], put(seq as f64)));
     let (life, kept) = lived(&writes(0).collect::<Vec<_>>());
