@@ -170,7 +170,7 @@ mod tests {
         let log = Memory::default();
         write(&mut site("b", "a", log.clone()), &[b"DEL", b"n"]);
         receive(&mut a, &log, B);
-        a.deliver();
+        while a.deliver() {}
         let commands = execute(&mut a);
         let mut expected = BytesMut::new();
         encode::command(&mut expected, &[b"DEL", b"n"]);

@@ -19,6 +19,9 @@ use crate::op::{Batch, Row};
 /// A time so near may be over before the database executes what sets it.
 const SOON_MS: u64 = 60_000;
 
+/// So many operations meet a conflict at once, in one transaction and before others get their turn.
+const MET_MAX: u64 = 512;
+
 impl<J: Journal> Site<J> {
     /// A batch arrived from whoever holds it. What is known already is passed over.
     ///
@@ -182,18 +185,25 @@ impl<J: Journal> Site<J> {
         None
     }
 
-    /// Submits what is ready, as far as the database may take more.
-    pub fn deliver(&mut self) {
+    /// Submits what is ready, as far as the database may take more. True if more is ready: what meets a conflict costs a
+    /// hundred times what goes on as it came, so not all of that is met at once, and whoever waits for this thread gets a turn.
+    #[must_use]
+    pub fn deliver(&mut self) -> bool {
         self.flush_repairs();
+        let begin = self.met;
         let mut progress = self.barrier == Barrier::Passed && self.relieve();
         while std::mem::take(&mut progress) {
             for origin in self.roster.peers() {
                 if self.in_flight_bytes >= self.settings.in_flight_bytes_max {
-                    return;
+                    return false;
                 }
                 progress |= self.deliver_of(origin);
             }
+            if progress && self.met - begin >= MET_MAX {
+                return true;
+            }
         }
+        false
     }
 
     fn deliver_of(&mut self, origin: SiteIx) -> bool {
@@ -248,6 +258,7 @@ impl<J: Journal> Site<J> {
         let mut marks = batch.marks_behind(from).iter().peekable();
         let mut start = batch.start_of(from);
         let mut at = from;
+        let begin = self.met;
         while let Some(row) = batch.row(at) {
             let mut saw_more = false;
             while let Some(mark) = marks.next_if(|mark| mark.at as usize == at) {
@@ -277,7 +288,7 @@ impl<J: Journal> Site<J> {
                 .building
                 .as_ref()
                 .is_some_and(|txn| txn.commands >= commands_max || txn.bytes >= bytes_max);
-            if full && !row.continues() {
+            if (full || self.met - begin >= MET_MAX) && !row.continues() {
                 break;
             }
         }
@@ -319,6 +330,7 @@ impl<J: Journal> Site<J> {
         match self.converge.remote(arrival, begins_unit, &mut self.past) {
             Verdict::Verbatim => self.push_verbatim(batch, at, row, bytes),
             Verdict::InConflict => {
+                self.met += 1;
                 self.weigh(bytes);
                 self.contest();
             }

@@ -171,7 +171,7 @@ mod tests {
         execute(&mut a);
         write(&mut b, &[b"SET", b"n", b"10"]);
         receive(&mut a, &held_by_b, B);
-        a.deliver();
+        while a.deliver() {}
         let id = a.next_txn().unwrap().id;
         let marker = a.marker(a.txn(id).unwrap()).value().into_bytes();
         write(&mut a, &[b"INCRBY", b"n", b"5"]);

@@ -170,7 +170,7 @@ mod tests {
         a.apply_connected();
         let barrier = submitted(&mut a);
         come_back(&mut a, &barrier);
-        a.deliver();
+        while a.deliver() {}
         a
     }
 

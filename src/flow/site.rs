@@ -107,6 +107,8 @@ pub struct Site<J> {
     /// The first transaction in flight that was not handed out on the present connection.
     pub(super) unsent: usize,
     pub(super) in_flight_bytes: usize,
+    /// How many operations of others have met a conflict.
+    pub(super) met: u64,
     /// Nothing is submitted before the present connection's first marker has come back.
     pub(super) barrier: Barrier,
     /// An earlier run's repairs may have been executed: nothing is compared before that is known.
@@ -177,6 +179,7 @@ impl<J: Journal> Site<J> {
             unclaimed: Vec::new(),
             unsent: 0,
             in_flight_bytes: 0,
+            met: 0,
             barrier: Barrier::Down,
             recovering: false,
             merges: true,

@@ -129,6 +129,25 @@ pub(super) fn execute(site: &mut Site<Memory>) -> String {
     String::from_utf8(commands).unwrap()
 }
 
+/// What meets conflicts is met in parts, and nothing of it is left.
+#[test]
+fn many_conflicts_are_not_met_at_once() {
+    let (held_by_a, held_by_b) = (Memory::default(), Memory::default());
+    let mut a = site("a", "b", held_by_a);
+    let mut b = site("b", "a", held_by_b.clone());
+    set(&mut b, 1..2_001);
+    a.set_time(2_000);
+    set(&mut a, 1..2_001);
+    a.apply_connected();
+    execute(&mut a);
+    receive(&mut a, &held_by_b, B);
+    let mut parts = 1;
+    while a.deliver() {
+        parts += 1;
+    }
+    assert_eq!((parts, a.converge().keys_in_conflict()), (4, 2_000));
+}
+
 /// A peer's word that it has seen an operation of ours counts only when everything that it did before saying so has
 /// been executed here: what it did without having seen ours is concurrent with it, and must still find it.
 #[test]
@@ -152,7 +171,7 @@ fn what_a_peer_has_settled_counts_behind_its_operations() {
     assert_eq!(a.stable().get(A), 0);
     a.apply_connected();
     execute(&mut a);
-    a.deliver();
+    while a.deliver() {}
     assert_eq!(a.converge().keys_in_conflict(), 1);
     execute(&mut a);
     a.prune();
@@ -176,7 +195,7 @@ fn nothing_is_submitted_after_a_look_up_that_the_disk_failed() {
     a.apply_connected();
     execute(&mut a);
     disk.fails.set(true);
-    a.deliver();
+    while a.deliver() {}
     assert!(a.fault().is_some());
     assert_eq!(execute(&mut a), "");
     // What is told to the others stays behind what happens now.
@@ -228,7 +247,7 @@ fn answers(a: &mut Site<Memory>, held_by_b: &Memory) -> Vec<bytes::Bytes> {
     receive(a, held_by_b, B);
     a.apply_connected();
     execute(a);
-    a.deliver();
+    while a.deliver() {}
     a.next_txn().unwrap().expected()
 }
 

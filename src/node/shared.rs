@@ -84,6 +84,8 @@ pub(super) struct Shared {
     pub again: Notify,
     /// Something was observed that the others should hear of.
     pub moved: Notify,
+    /// More is ready to be delivered than is done at once.
+    pub ready: Notify,
 }
 
 /// Unix milliseconds.
@@ -149,10 +151,18 @@ impl Shared {
     pub fn advance(&self) {
         let mut node = self.node.borrow_mut();
         node.site.set_time(now_unix_ms());
-        node.site.deliver();
+        let has_more = node.site.deliver();
         drop(node);
-        self.apply.notify_one();
+        self.delivered(has_more);
         self.moved.notify_one();
+    }
+
+    /// Something may be there to send to the database, and more that is ready to be delivered.
+    pub fn delivered(&self, has_more: bool) {
+        self.apply.notify_one();
+        if has_more {
+            self.ready.notify_one();
+        }
     }
 
     /// Ends the syncer: going on would do harm.

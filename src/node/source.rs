@@ -232,7 +232,7 @@ impl Sink for StreamSink<'_> {
         let me = node.site.roster().me();
         let before = crate::flow::Journal::last(node.site.journal(), me);
         let stop = node.site.read_stream(stream)?;
-        node.site.deliver();
+        let has_more = node.site.deliver();
         let new = crate::flow::Journal::last(node.site.journal(), me) > before;
         let getack = node.site.getack();
         drop(node);
@@ -241,7 +241,7 @@ impl Sink for StreamSink<'_> {
             self.getack = getack;
             self.shared.promise_position();
         }
-        self.shared.apply.notify_one();
+        self.shared.delivered(has_more);
         if new {
             self.shared.wake_links();
         }

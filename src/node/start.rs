@@ -188,6 +188,7 @@ async fn serve(
     tokio::task::spawn_local(source::run(Rc::clone(&shared)));
     tokio::task::spawn_local(applier::run(Rc::clone(&shared)));
     tokio::task::spawn_local(acknowledge(Rc::clone(&shared)));
+    tokio::task::spawn_local(deliver(Rc::clone(&shared)));
     tokio::task::spawn_local(mark(Rc::clone(&shared)));
     tokio::task::spawn_local(housekeeping(Rc::clone(&shared)));
     tokio::task::spawn_local(Rc::clone(&links).accept(listener));
@@ -300,6 +301,7 @@ async fn build(
         stream: Notify::new(),
         links: roster.all().map(|_| RefCell::default()).collect(),
         moved: Notify::new(),
+        ready: Notify::new(),
         doorway: Rc::default(),
         fatal: RefCell::default(),
         ending: Notify::new(),
@@ -401,6 +403,15 @@ async fn acknowledge(shared: Rc<Shared>) {
         shared.node.borrow_mut().site.prune();
         shared.apply.notify_one();
         shared.wake_links();
+    }
+}
+
+/// Delivers what was left, after everybody else who waits for this thread.
+async fn deliver(shared: Rc<Shared>) {
+    loop {
+        shared.ready.notified().await;
+        tokio::task::yield_now().await;
+        shared.advance();
     }
 }
 

@@ -304,7 +304,7 @@ impl Host {
                 return true;
             }
         }
-        running.site.deliver();
+        while running.site.deliver() {}
         let getack = running.site.getack();
         if getack != running.getack {
             running.getack = getack;
@@ -319,7 +319,7 @@ impl Host {
             return false;
         };
         running.site.set_time(self.now);
-        running.site.deliver();
+        while running.site.deliver() {}
         match &mut running.apply {
             Some((applier, connection)) => applier.gather(&mut running.site, connection, most),
             None => false,

@@ -105,7 +105,7 @@ impl Link {
         if let Some(frame) = reply {
             push(&mut ends[1 - end], arrives, frame);
         }
-        running.site.deliver();
+        while running.site.deliver() {}
         Ok(true)
     }
 
