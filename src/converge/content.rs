@@ -381,6 +381,8 @@ impl Content {
             Effect::HashSetTimed { .. } | Effect::FieldExpire { .. } if fits => {
                 fields::had_no_effect(&mut self, effect);
             }
+            // It may have come back otherwise than it was sent, and what it did to times with it.
+            Effect::Opaque if self.kind == Kind::Hash => fields::forget_times(&mut self),
             // It had been there: what it holds now was known to whoever wrote the piece.
             Effect::Bits(_) | Effect::Union(_) if fits => {
                 self.kind = Kind::Text;

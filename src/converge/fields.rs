@@ -107,6 +107,16 @@ pub(super) fn had_no_effect(content: &mut Content, effect: &Effect) {
     }
 }
 
+/// A command on the hash as a whole seems to have had no effect. HPEXPIREAT with a condition over several fields is one, and
+/// Redis 8 names those that took the time, so what came back looks different: none of the times is known any more.
+pub(super) fn forget_times(content: &mut Content) {
+    content.times.clear();
+    let fields: Vec<Bytes> = content.elements.keys().cloned().collect();
+    fields
+        .iter()
+        .for_each(|field| content.set_time(field, Expiry::Unknown));
+}
+
 /// What decides over times, beside the operations on a field.
 pub(super) struct Around<'a> {
     cover: &'a Cover<'a>,

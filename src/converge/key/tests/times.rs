@@ -116,6 +116,24 @@ fn a_site_that_executed_what_is_left_out_sends_its_value() {
     assert!(key.reconcile(ME, 1, 0, MEANS).ship_state);
 }
 
+/// Redis 8 names the fields that took the time, so what came back is not what was sent. Then the command is taken by a removal.
+#[test]
+fn a_time_that_was_perhaps_set_is_taken_away() {
+    let mut key = key();
+    key.executed(op(0, 1, [0; 3], 1, "DEL k"));
+    key.executed(op(0, 2, [1, 0, 0], 2, "HSET k f v"));
+    let sets = op(1, 1, [0; 3], 3, "HPEXPIREAT k 99999999999999 NX FIELDS 2 f g");
+    key.delivered(sets);
+    let sent = commands(&key.reconcile(ME, 1, 0, MEANS));
+    assert_eq!(sent, ["HPEXPIREAT k 99999999999999 NX FIELDS 2 f g", "PERSIST k"]);
+    key.echoed(1, &took(&[false, false]));
+    key.delivered(op(1, 2, [0, 1, 0], 4, "DEL k"));
+    assert_eq!(
+        commands(&key.reconcile(ME, 2, 0, MEANS)),
+        ["HPERSIST k FIELDS 1 f"]
+    );
+}
+
 /// The removal took the last member, which only the database knows; the others find no key, and may have forgotten why.
 #[test]
 fn a_time_that_is_given_anew_is_told() {
