@@ -1,9 +1,8 @@
-//! Everything at once: three sites, every type with rules by element, conflicts on few keys at full speed, while
-//! syncers die and links break; then quiet, and equal data. Rounds of some seconds, so that a difference is found near
-//! its cause.
+//! Everything at once: three sites, every type, what has rules by element and what is settled as a whole, conflicts on
+//! few keys at full speed, while syncers die and links break; then quiet, and equal data. Rounds of some seconds, so
+//! that a difference is found near its cause.
 //!
 //! `SYNCER_TORTURE_SECONDS` sets for how long (60 otherwise), `SYNCER_TEST_SEED` plays the same choices again.
-//! `SYNCER_TORTURE_WHOLE` adds what is settled as a whole value, which does not hold yet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -138,8 +137,7 @@ fn write(port: u16, site: usize, stop: &AtomicBool, written: &AtomicU64, random:
 fn command(random: &mut Random, site: usize, n: u64) -> String {
     let key = random.below(KEYS);
     let element = random.below(8);
-    let whole = std::env::var_os("SYNCER_TORTURE_WHOLE").is_some();
-    match random.below(if whole { 13 } else { 8 }) {
+    match random.below(13) {
         0 => text(random, key, site, n),
         1 => number(random, key, n),
         2 => set(random, key, element),
