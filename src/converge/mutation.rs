@@ -48,11 +48,13 @@ pub enum Mutation {
     SnapshotsYield,
     /// A database that came back older than it was gets back what it lost.
     Heals,
+    /// What a repair had undone when the database crashed is done again behind its snapshot.
+    Owed,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 21] = {
+    pub const ALL: [Mutation; 22] = {
         use Mutation as M;
         [
             M::SetLatestWins,
@@ -76,6 +78,7 @@ impl Mutation {
             M::LongestFieldExpiry,
             M::SnapshotsYield,
             M::Heals,
+            M::Owed,
         ]
     };
 }

@@ -18,6 +18,7 @@ use super::told::push;
 use crate::causality::{Dot, Seq, Vector};
 use crate::command::{Class, EffectClass, spec};
 use crate::converge::content::Content;
+use crate::converge::mutation::{Mutation, off};
 use crate::converge::render::render;
 use crate::converge::{Operation, Owed, TxnId};
 use crate::op::{Batch, Builder, Row, Source};
@@ -30,7 +31,7 @@ impl<J: Journal> Site<J> {
     pub(super) fn owed(&self, snapshot: &Snapshot, holds: &Vector, source: &Source) -> AllOwed {
         let is_other = |before: Source| before.replication_id != source.replication_id;
         let has_crashed = self.source.is_some_and(is_other);
-        if self.recovering || self.has_swapped || !has_crashed {
+        if off(Mutation::Owed) || self.recovering || self.has_swapped || !has_crashed {
             return AllOwed::new();
         }
         let Some(executed) = self.executed_by(snapshot) else {

@@ -12,7 +12,7 @@ use crate::applier::{Applier, Connection};
 use crate::database::{Cause, Database, Keyspace, Version, newest};
 use crate::disk::SimDisk;
 use crate::journal::{DATABASE_ID, Logs, Position, SharedBook};
-use crate::plan::{Place, Race};
+use crate::plan::{Order, Place, Race};
 
 /// What a site is made of.
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ pub struct Running {
     stream: Option<Stream>,
     apply: Option<(Applier, Connection)>,
     getack: Option<u64>,
+    /// It knows what an earlier run had under way.
+    knows_earlier: bool,
     /// Keys whose value was waited for in vain, for each site that should send it.
     pub reminders: Vec<VecDeque<(u32, Bytes)>>,
 }
@@ -108,6 +110,14 @@ pub struct Host {
     pub has_ended: bool,
     /// Clients' writes that wait for a transaction of the syncer to race with, and which events they are.
     pub races: VecDeque<(Race, usize)>,
+    /// The database is to die beside a transaction.
+    pub order: Option<Order>,
+    /// It is to die now, and start again so many steps later.
+    pub dies_for: Option<u64>,
+    /// How often its whole content was read.
+    pub bridged: u64,
+    /// The stream's ends behind which the syncer did not know what was under way.
+    pub blind: Vec<u64>,
     /// The syncer's clock, Unix milliseconds.
     pub now: u64,
     /// Commands refused for good.
@@ -138,6 +148,10 @@ impl Host {
             healing: None,
             has_ended: false,
             races: VecDeque::new(),
+            order: None,
+            dies_for: None,
+            bridged: 0,
+            blind: Vec::new(),
             now: 0,
             refused: Vec::new(),
         }
@@ -173,6 +187,7 @@ impl Host {
             stream: None,
             apply: None,
             getack: None,
+            knows_earlier: false,
             reminders: vec![VecDeque::new(); self.sites],
         });
         Ok(())
@@ -305,6 +320,7 @@ impl Host {
             }
         }
         while running.site.deliver() {}
+        running.knows_earlier |= running.site.is_applying();
         let getack = running.site.getack();
         if getack != running.getack {
             running.getack = getack;
@@ -343,14 +359,21 @@ impl Host {
                     let is_before =
                         |place| place == Place::Before || place == Place::BeforeRepair && *is_repair;
                     race(&mut self.races, &mut self.database, data, is_before);
+                    self.dies_for = due(&mut self.order, data, is_before);
+                    if self.dies_for.is_some() {
+                        return true;
+                    }
                 }
                 if !connection.serve(&mut self.database, self.refusing) {
                     break;
                 }
                 if let Some((data, _)) = next {
-                    race(&mut self.races, &mut self.database, &data, |place| {
-                        place == Place::Behind
-                    });
+                    let is_behind = |place| place == Place::Behind;
+                    race(&mut self.races, &mut self.database, &data, is_behind);
+                    self.dies_for = due(&mut self.order, &data, is_behind);
+                    if self.dies_for.is_some() {
+                        return true;
+                    }
                 }
                 left -= 1;
                 done = true;
@@ -478,6 +501,20 @@ impl Host {
             .is_some_and(|(_, connection)| connection.input.is_empty() && connection.output.is_empty());
         read && applied && running.site.is_applying() && !self.is_away()
     }
+}
+
+/// Whether the database is to die here, beside a transaction of these words, and for how long; after that it is not to any more.
+fn due(order: &mut Option<Order>, data: &[Vec<u8>], is_here: impl Fn(Place) -> bool) -> Option<u64> {
+    let is_beside = |order: &&mut Order| order.beside.iter().any(|key| data.contains(key));
+    let waiting = order
+        .as_mut()
+        .filter(|order| is_here(order.place))
+        .filter(is_beside)?;
+    if waiting.passes > 0 {
+        waiting.passes -= 1;
+        return None;
+    }
+    order.take().map(|order| order.away)
 }
 
 /// The first client that waits for just this, and for a transaction of these words, writes.

@@ -25,6 +25,8 @@ const RECENT: usize = 2;
 pub struct Book {
     /// The operations.
     pub operations: BTreeMap<(u8, Seq), Logged>,
+    /// Whose content was read, and where their streams go on behind it.
+    snapshots: Vec<(u8, Source)>,
     /// An operation that was logged twice, differently.
     pub twice: Option<String>,
 }
@@ -44,6 +46,8 @@ pub struct Logged {
     pub is_state: bool,
     /// It tells of an expiry time that the key had there, and was executed by nobody.
     pub tells_time: bool,
+    /// It stands behind a snapshot, and does again what the database lacked that came back.
+    pub is_owed: bool,
 }
 
 /// The book that all share.
@@ -223,6 +227,14 @@ impl Logs {
 
     fn note(&self, batch: &Batch) {
         let mut book = self.book.borrow_mut();
+        let place = (batch.origin.0, batch.source);
+        let is_behind_snapshot = book.snapshots.contains(&place);
+        if batch
+            .row(0)
+            .is_some_and(|row| row.is_state() && row.class == EffectClass::Flush)
+        {
+            book.snapshots.push(place);
+        }
         for at in 0..batch.count() {
             let seq = batch.first_seq + at as Seq;
             let row = batch.row(at);
@@ -231,6 +243,7 @@ impl Logs {
             let is_behind = at > 0 && batch.row(at - 1).is_some_and(|row| row.continues());
             let is_time = row.is_some_and(|row| row.class == EffectClass::Expire);
             let tells_time = is_state && is_time && !is_behind;
+            let is_told = row.is_some_and(|row| row.class == EffectClass::Took);
             let logged = Logged {
                 db: row.map_or(0, |row| usize::from(row.db)),
                 command: batch.command(at),
@@ -238,6 +251,7 @@ impl Logs {
                 time: batch.time_of(at).0,
                 is_state: is_state && !tells_time,
                 tells_time,
+                is_owed: is_behind_snapshot && !is_state && !is_told,
             };
             let known = book
                 .operations

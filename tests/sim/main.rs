@@ -23,6 +23,7 @@ mod run;
 mod scenes;
 mod shrink;
 mod snapshot;
+mod tallies;
 mod world;
 
 /// Seeds of the test.

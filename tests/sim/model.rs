@@ -27,6 +27,7 @@ mod shrink;
 mod snapshot;
 #[path = "../support/mod.rs"]
 mod support;
+mod tallies;
 mod world;
 
 use std::io::{Read, Write};

@@ -24,6 +24,7 @@ mod run;
 mod scenes;
 mod shrink;
 mod snapshot;
+mod tallies;
 mod world;
 
 use std::sync::Mutex;

@@ -8,7 +8,7 @@ use crate::database::Version;
 use crate::host::HostSettings;
 use crate::random::Random;
 use crate::resp::{Words, show};
-use crate::scenes;
+use crate::{scenes, tallies};
 
 /// What the scheduler can let a site do.
 pub const ACTIONS: usize = 9;
@@ -63,6 +63,8 @@ pub enum What {
     Restart,
     /// The database dies and starts again so many steps later, with all that it held.
     Crash(u64),
+    /// The database dies right beside a transaction of its syncer, once another one has come back from a crash.
+    CrashBeside(Order),
     /// The database writes a file of all that it holds.
     Save,
     /// The database dies and starts again so many steps later from that file; or, if so said, it is a replica that was so
@@ -100,6 +102,21 @@ pub struct Race {
     pub block: bool,
     /// The transaction touches this key; without one any will do.
     pub beside: Option<Vec<u8>>,
+}
+
+/// A crash right beside a transaction of the syncer.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Behind the content of which site's database it stands: one that crashes from now on.
+    pub behind: usize,
+    /// Where it stands.
+    pub place: Place,
+    /// The transaction touches one of these keys.
+    pub beside: Vec<Vec<u8>>,
+    /// So many such transactions are let go.
+    pub passes: u64,
+    /// The database starts again so many steps later.
+    pub away: u64,
 }
 
 /// Something that happens at a site, at a step.
@@ -166,6 +183,9 @@ pub struct Plan {
 impl Plan {
     /// The run of a seed.
     pub fn of(seed: u64) -> Plan {
+        if tallies::is_one(seed) {
+            return Plan::of_tallies(seed);
+        }
         let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51);
         let sites = [2, 2, 2, 3, 3, 4, 5][random.below(7) as usize];
         let long = seed % LONG_EVERY == LONG_EVERY - 1;
@@ -220,6 +240,21 @@ impl Plan {
             weights,
             delay_ms: random.pick(&[0, 2, 10, 50]),
             pace_ms: random.pick(&[1, 2, 5]),
+            events: in_order(events),
+        }
+    }
+
+    fn of_tallies(seed: u64) -> Plan {
+        let mut random = tallies::random(seed);
+        let sites = random.pick(&[2, 2, 2, 3, 3, 4]);
+        let (events, steps) = tallies::events(&mut random, sites);
+        Plan {
+            seed,
+            hosts: (0..sites).map(|_| host(&mut random, false)).collect(),
+            steps,
+            weights: (0..sites).map(|_| pace(&mut random)).collect(),
+            delay_ms: random.pick(&[0, 2, 10]),
+            pace_ms: random.pick(&[1, 2]),
             events: in_order(events),
         }
     }
@@ -330,7 +365,7 @@ fn pace(random: &mut Random) -> [u64; ACTIONS] {
     weights
 }
 
-fn fault(random: &mut Random, site: usize, sites: usize, steps: u64, forced: bool) -> What {
+pub fn fault(random: &mut Random, site: usize, sites: usize, steps: u64, forced: bool) -> What {
     let mut peer = random.below(sites as u64 - 1) as usize;
     peer += usize::from(peer >= site);
     let long = 1 + random.below(steps.max(2) / 2);

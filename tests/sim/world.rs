@@ -7,7 +7,7 @@ use crate::database::Cause;
 use crate::host::Host;
 use crate::journal::{SharedBook, power_cut};
 use crate::net::{Broken, Link};
-use crate::plan::{ACTIONS, Event, Plan, What};
+use crate::plan::{ACTIONS, Event, Order, Plan, What};
 use crate::random::Random;
 
 /// Where time begins, Unix milliseconds.
@@ -40,6 +40,8 @@ pub struct World {
     now: u64,
     step: u64,
     undo: Vec<(u64, usize, Undo)>,
+    /// Crashes that wait for another one, where, and how often that database had been read as a whole.
+    orders: Vec<(usize, u64, Order)>,
     frozen: Vec<bool>,
     busy: Vec<bool>,
     /// Every operation that was logged.
@@ -62,6 +64,7 @@ impl World {
             now: BEGIN_MS,
             step: 0,
             undo: Vec::new(),
+            orders: Vec::new(),
             frozen: vec![false; sites],
             busy: vec![false; sites],
             book,
@@ -177,6 +180,10 @@ impl World {
                     self.later(*steps, site, Undo::Boot);
                 }
             }
+            What::CrashBeside(order) => {
+                let bridged = self.hosts[order.behind].bridged;
+                self.orders.push((site, bridged, order.clone()));
+            }
             What::Save => self.hosts[site].save(),
             What::Gap => self.hosts[site].lose_backlog(),
             What::Swap => self.hosts[site].swap(event.number),
@@ -232,7 +239,7 @@ impl World {
         match action {
             0 => drop(self.hosts[site].read(bytes)),
             1 => drop(self.hosts[site].gather(most)),
-            2 if !self.busy[site] => drop(self.hosts[site].serve(most)),
+            2 if !self.busy[site] => self.serve(site, most),
             3 => drop(self.hosts[site].receive(bytes)),
             4 => drop(self.receive_links(site, random)?),
             5 => drop(self.send_links(site, random)),
@@ -243,6 +250,22 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A database executes what its syncer sends, and dies where it was told to.
+    fn serve(&mut self, site: usize, most: usize) {
+        let is_due = |(at, bridged, order): &(usize, u64, Order)| {
+            *at == site && self.hosts[order.behind].bridged > *bridged
+        };
+        if let Some(at) = self.orders.iter().position(is_due) {
+            self.hosts[site].order = Some(self.orders.remove(at).2);
+        }
+        self.hosts[site].serve(most);
+        if let Some(away) = self.hosts[site].dies_for.take()
+            && self.hosts[site].crash()
+        {
+            self.later(away, site, Undo::Boot);
+        }
     }
 
     fn connect(&mut self, site: usize) -> Result<bool, String> {
@@ -303,7 +326,11 @@ impl World {
 
     /// Every fault ends; nothing is left to do; what expires soon has expired.
     fn rest(&mut self) -> Result<(), String> {
-        self.hosts.iter_mut().for_each(|host| host.races.clear());
+        self.orders.clear();
+        for host in &mut self.hosts {
+            host.races.clear();
+            host.order = None;
+        }
         for (_, site, undo) in std::mem::take(&mut self.undo) {
             self.undo_one(site, undo);
         }

@@ -139,6 +139,10 @@ impl Host {
             }
             Err(error) => return Err(format!("site {}: {error}", self.at)),
         }
+        self.bridged += 1;
+        if !running.knows_earlier {
+            self.blind.push(self.database.offset());
+        }
         self.database.told_until(told);
         self.read_from(self.database.offset());
         Ok(true)

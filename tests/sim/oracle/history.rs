@@ -130,10 +130,9 @@ fn captured(site: usize, names_takers: bool, locals: &[Local], book: &Book) -> R
         let (words, _) = parse(&logged.command).ok_or("history: a row that is no command")?;
         rows.push((*seq, logged, words));
     }
-    let owed = owed(&rows);
-    let is_shipped = |(seq, logged, words): &(u64, &Logged, Words)| {
+    let is_shipped = |(_, logged, words): &(u64, &Logged, Words)| {
         let names: [&[u8]; 4] = [b"RESTORE", b"DEL", b"UNLINK", b"SYNCER.TOOK"];
-        logged.is_state || logged.tells_time || owed.contains(seq) || names.contains(&words[0].as_slice())
+        logged.is_state || logged.is_owed || logged.tells_time || names.contains(&words[0].as_slice())
     };
     let fits = |local: &Local, (seq, logged, words): &(u64, &Logged, Words)| {
         let others = |at: &usize| *at != site;
@@ -177,22 +176,6 @@ fn captured(site: usize, names_takers: bool, locals: &[Local], book: &Book) -> R
         places = next;
     }
     Ok(())
-}
-
-/// What stands right behind a snapshot, in the same moment: it may be what a repair had undone when the database crashed,
-/// which no client has written again.
-fn owed(rows: &[(u64, &Logged, Words)]) -> BTreeSet<u64> {
-    let mut owed = BTreeSet::new();
-    for pair in rows.windows(2) {
-        let [(before, last, _), (seq, logged, _)] = pair else {
-            continue;
-        };
-        let is_behind = last.is_state || owed.contains(before);
-        if is_behind && !logged.is_state && logged.time == last.time + 1 {
-            owed.insert(*seq);
-        }
-    }
-    owed
 }
 
 /// Whether a database executed each operation of the other sites once, and behind everything that it had seen.

@@ -7,6 +7,7 @@ mod history;
 mod lists;
 mod operation;
 mod stream;
+mod tallies;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,10 @@ type Keys = BTreeMap<(usize, Word), Vec<Op>>;
 /// Compares history and data with the rules.
 pub fn judge(world: &World) -> Result<(), String> {
     history::judge(world)?;
+    let keys = keys(world);
+    tallies::judge(world, &keys)?;
     let database = &world.hosts[0].database;
-    for ((db, key), mut ops) in keys(world) {
+    for ((db, key), mut ops) in keys {
         let states: Vec<Op> = ops.iter().filter(|op| op.is_state).cloned().collect();
         for op in &mut ops {
             op.is_inside = states.iter().any(|state| state.has_met(op));
