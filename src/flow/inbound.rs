@@ -173,6 +173,7 @@ impl<J: Journal> Site<J> {
     /// stand behind the barrier are in the log already.
     pub(super) fn passed_barrier(&mut self) -> Option<Vector> {
         self.barrier = Barrier::Passed;
+        self.has_sent_nothing = false;
         self.unsent = 0;
         if std::mem::take(&mut self.recovering) {
             self.converge.take_over(&self.past.observed);

@@ -48,6 +48,9 @@ impl<J: Journal> Site<J> {
 
     /// Those on their way that the database had executed, if that can be told: the last of all still has its marker.
     fn executed_by(&self, snapshot: &Snapshot) -> Option<BTreeSet<TxnId>> {
+        if self.has_sent_nothing {
+            return Some(BTreeSet::new());
+        }
         let in_flight = &self.past.in_flight;
         let mut executed = 0;
         let ours = snapshot.markers.iter();
@@ -181,24 +184,45 @@ mod tests {
         (a, marker)
     }
 
-    /// The database comes back with this value and this marker of b.
-    fn come_back(a: &mut Site<Memory>, value: &[u8], marker: &[u8]) -> String {
+    /// The database comes back with this value, this marker of b, and one of a's own.
+    fn come_back_as(a: &mut Site<Memory>, id: u8, value: &[u8], marker: &[u8], own: Option<&[u8]>) {
         let mut snapshot = a.snapshot(1 << 20);
         snapshot.version(10);
         let name = |site| a.roster().name(site);
         snapshot.own_key(&key_of(name(B)), &raw(marker));
+        if let Some(own) = own {
+            snapshot.own_key(&key_of(name(a.roster().me())), &raw(own));
+        }
         snapshot.own_key(&captured_key_of(name(a.roster().me())), &raw(b"1"));
         snapshot
             .key((0, b"n"), Kind::String, (0, &raw(value)), None)
             .unwrap();
         let source = Source {
-            replication_id: [b'2'; 40],
+            replication_id: [id; 40],
             offset: 0,
             db: 0,
         };
         a.adopt(snapshot, source).unwrap();
         a.apply_connected();
+    }
+
+    /// The same without one of a's own; what is executed then.
+    fn come_back(a: &mut Site<Memory>, value: &[u8], marker: &[u8]) -> String {
+        come_back_as(a, b'2', value, marker, None);
         execute(a)
+    }
+
+    /// The barrier was executed before the next crash, and nobody has read it: nothing else had been sent.
+    #[test]
+    fn what_is_done_again_survives_the_next_crash() {
+        let (mut a, marker) = before_the_crash();
+        come_back_as(&mut a, b'2', b"10", &marker, None);
+        let id = a.next_txn().unwrap().id;
+        let barrier = a.marker(a.txn(id).unwrap()).value().into_bytes();
+        a.stream_lost();
+        a.apply_lost();
+        come_back_as(&mut a, b'3', b"10", &marker, Some(&barrier));
+        assert!(execute(&mut a).contains("INCRBY"));
     }
 
     /// What b's value was put over, the other sites get behind the snapshot, and so does the database.

@@ -97,6 +97,8 @@ pub struct Site<J> {
     pub(super) is_streaming: bool,
     /// The last transaction under this site's own marker that came back.
     pub(super) own_echoed: TxnId,
+    /// Nothing but barriers was sent since the database's whole content was read.
+    pub(super) has_sent_nothing: bool,
     /// A SWAPDB ended the database's history, and its snapshot has not been taken.
     pub(super) has_swapped: bool,
     /// Number of the transaction in which repairs are being gathered.
@@ -173,6 +175,7 @@ impl<J: Journal> Site<J> {
             source: None,
             is_streaming: false,
             own_echoed: 0,
+            has_sent_nothing: false,
             has_swapped: false,
             next_txn: 1,
             repairs: None,

@@ -389,6 +389,7 @@ impl<J: Journal> Site<J> {
         self.stream_lost();
         self.converge.forget();
         self.past.in_flight.clear();
+        self.has_sent_nothing = true;
         self.past.building = None;
         self.repairs = None;
         self.unclaimed.clear();
