@@ -180,10 +180,7 @@ impl World {
                     self.later(*steps, site, Undo::Boot);
                 }
             }
-            What::CrashBeside(order) => {
-                let bridged = self.hosts[order.behind].bridged;
-                self.orders.push((site, bridged, order.clone()));
-            }
+            What::CrashBeside(order) => self.put_order(site, order),
             What::Save => self.hosts[site].save(),
             What::Gap => self.hosts[site].lose_backlog(),
             What::Swap => self.hosts[site].swap(event.number),
@@ -193,6 +190,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn put_order(&mut self, site: usize, order: &Order) {
+        let bridged = self.hosts[order.behind].bridged;
+        self.orders.push((site, bridged, order.clone()));
     }
 
     fn undo_due(&mut self) {
