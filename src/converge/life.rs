@@ -476,7 +476,6 @@ fn without_void_values<'a>(operations: &[&'a Operation]) -> Vec<&'a Operation> {
 
 /// The type of that.
 fn kind_left(base: &Content, operations: &[&Operation], kind: Kind) -> Kind {
-    let operations = &without_void_values(operations)[..];
     match operations.iter().any(|op| kind_of(&op.effect) == Kind::Other) {
         true => left_by(base, operations, kind).kind,
         false if operations.is_empty() => base.kind,

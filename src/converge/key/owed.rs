@@ -100,10 +100,8 @@ impl Owed {
     /// The numbers that an effect would put where somebody has counted on from nothing, as increments.
     fn counts_on(&self, effect: &Effect, found: &Content) -> Vec<Effect> {
         let delta = |kind: Kind, element: &Bytes, value: &Bytes| {
-            let is_number = matches!(found.get(element), Value::Bytes(bytes) if integer(&bytes).is_some());
             let is_counted = self.held.get(element) == Value::Absent && self.counted.contains(element);
-            let is_known = !self.replaced.contains(element);
-            integer(value).filter(|_| found.kind == kind && is_number && is_counted && is_known)
+            integer(value).filter(|_| is_counted && self.is_number(found, kind, element))
         };
         match effect {
             Effect::Set { value, .. } => {
@@ -122,19 +120,21 @@ impl Owed {
         }
     }
 
+    /// Whether there is a number in this element, of which all is known that was done to it.
+    fn is_number(&self, found: &Content, kind: Kind, element: &Bytes) -> bool {
+        let is_integer = || matches!(found.get(element), Value::Bytes(bytes) if integer(&bytes).is_some());
+        found.kind == kind && !self.replaced.contains(element) && is_integer()
+    }
+
     fn effect_on(&self, effect: &Effect, found: &Content) -> Option<Effect> {
         let is_same = |element: &Bytes| {
             found.get(element) == self.held.get(element) && !self.replaced.contains(element)
         };
-        let is_number = |element: &Bytes| match found.get(element) {
-            Value::Bytes(bytes) => integer(&bytes).is_some() && !self.replaced.contains(element),
-            _ => false,
-        };
         // Somebody has begun where nothing was.
         let is_begun = |effect: &Effect| self.held.kind == Kind::Absent && found.kind == kind_of(effect);
         let is_left = match effect {
-            Effect::Count { .. } => found.kind == Kind::Text && is_number(&TEXT),
-            Effect::HashCount { field, .. } => found.kind == Kind::Hash && is_number(field),
+            Effect::Count { .. } => self.is_number(found, Kind::Text, &TEXT),
+            Effect::HashCount { field, .. } => self.is_number(found, Kind::Hash, field),
             Effect::SortedCount { member, .. } => {
                 matches!(found.get(member), Value::Score(_)) && !self.replaced.contains(member)
             }
